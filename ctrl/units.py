@@ -187,6 +187,9 @@ _ALIASES = {
     "a": "year",
 }
 
+# listed first, so that they win among equally close names
+_COMMON = ("kW", "kWh", "degC", "K", "bar", "bar_g", "t", "h", "min", "s", "%", "m3", "EUR", "MWh")
+
 _TOKEN = re.compile(r"\s*(?:(?P<name>[A-Za-z_%°€³][A-Za-z_0-9%³]*|1)|(?P<op>[*/()]))")
 _NUMBER = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?"
 _QUANTITY = re.compile(rf"^({_NUMBER})(?:\s+(\S(?:.*\S)?))?$")
@@ -204,8 +207,9 @@ def nearest_unit(name: str) -> str:
     folded = {known.lower(): known for known in reversed(list(UNITS))}
     if name.lower() in folded:
         return folded[name.lower()]
-    close = difflib.get_close_matches(name, list(UNITS), n=1, cutoff=0.5)
-    return close[0] if close else ""
+    score = {known: difflib.SequenceMatcher(None, name, known).ratio() for known in (*_COMMON, *UNITS)}
+    best = max(score, key=lambda known: score[known])
+    return best if score[best] >= 0.5 else ""
 
 
 def combine(a: Dims, b: Dims, sign: int = 1) -> Dims:

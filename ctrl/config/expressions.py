@@ -4,7 +4,7 @@ Grammar, loosest binding first (Pratt, Top Down Operator Precedence, 1973):
 
     or, and, not, comparisons < <= > >= == != and `in (word, ...)`, which do not chain, + -, * /, unary -, calls and ( )
 
-Numbers may carry a unit after a space: ``furnace_temp > 900 degC``. Functions: abs, min, max, sqrt, if(condition, a, b).
+Numbers may carry a unit: ``furnace_temp > 900 degC``. Functions: abs, min, max, sqrt, if(condition, a, b).
 There are no side effects, no assignment and no loops.
 """
 

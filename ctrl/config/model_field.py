@@ -17,6 +17,7 @@ from ctrl.config.quantity import (
     UnitText,
     number,
     read_quantity,
+    read_unit,
     whole,
 )
 from ctrl.units import Quantity
@@ -108,6 +109,19 @@ class Auth(Part):
     header: HeaderAuth | None = None
 
 
+def _feed_unit(value: Any) -> str | dict[str, str]:
+    if isinstance(value, dict):
+        return {str(key): read_unit(unit) for key, unit in value.items()}
+    return read_unit(value)
+
+
+FeedUnit = Annotated[
+    str | dict[str, str],
+    PlainValidator(_feed_unit),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "object", "additionalProperties": {"type": "string"}}]}),
+]
+
+
 class Feed(Part):
     """One value, curve or list of a source."""
 
@@ -121,7 +135,8 @@ class Feed(Part):
     """Name of the value field of a row."""
     fields: dict[str, str] | None = None
     """For lists of records: our name -> name in the answer."""
-    unit: UnitText | dict[str, UnitText] = "1"
+    unit: FeedUnit
+    """Unit of the value, or of each field that has one."""
     horizon: Period | None = None
     """How far ahead the curve reaches; without it the feed is one value."""
     stale_after: Duration

@@ -118,9 +118,6 @@ class Pid(Loop):
     out_low: AnyQuantity
     out_high: AnyQuantity
     pv_filter: Duration | None = None
-    gap: AnyQuantity | None = None
-    """Inside this error the gain is gap_gain times as large."""
-    gap_gain: Annotated[float, number(0, 1)] = 0.0
     feedforward: tuple[Feedforward, ...] = ()
     when_measure_bad: WhenMeasureBad | None = None
     requires: Conditions = ()

@@ -75,12 +75,27 @@ class Failsafe(Part):
     it_lost: ItLost | None = None
 
 
+def _history_points(value: Any) -> str | tuple[str, ...]:
+    if value == "all":
+        return "all"
+    if isinstance(value, tuple) and all(isinstance(item, str) for item in value):
+        return value
+    raise fail("E203", "'all' or a list of tags expected")
+
+
+HistoryPoints = Annotated[
+    str | tuple[str, ...],
+    PlainValidator(_history_points),
+    WithJsonSchema({"anyOf": [{"const": "all"}, {"type": "array", "items": {"type": "string"}}]}),
+]
+
+
 class History(Part):
     """Values kept."""
 
     every: Period
     keep: Period
-    points: Literal["all"] | tuple[Ref, ...] = "all"
+    points: HistoryPoints = "all"
 
 
 class Audit(Part):
@@ -129,7 +144,7 @@ class SimPlant(Part):
     co2: str | None = None
     pv_of: Name | None = None
     params: dict[Name, StartValue] = Field(default_factory=dict)
-    """Parameters of python: and fmu: models."""
+    """Further options of the model; parameters of python: and fmu: models."""
 
 
 class Connection(Part):

@@ -18,7 +18,7 @@ from ctrl.units import Quantity, Range, Unit, UnitError, parse_quantity, parse_r
 
 _CODE_OF_KIND = {"syntax": "E210", "range": "E210", "unknown": "E221", "dimension": "E212", "point": "E214"}
 _NAME = re.compile(r"[a-z][a-z0-9_]{1,39}")
-_TAG = re.compile(r"[a-z][a-z0-9_]{0,39}(\.[a-z][a-z0-9_]{0,39})?")
+_TAG = re.compile(r"[a-z][a-z0-9_]{0,39}(\.[a-z][a-z0-9_]{0,39}){0,2}")
 _ADDRESS = re.compile(r"(ir|hr|di|co) (\d{1,6})")
 _TIME_UNITS = ("ms", "s", "min", "h", "d")
 
@@ -46,6 +46,8 @@ def _text(value: Any, what: str, example: str) -> str:
 def check_like(quantity: Quantity, like: str) -> Quantity:
     """The quantity, when it has the dimension of `like` and the same zero; a validation error else."""
     have, want = parse_unit(quantity.unit), parse_unit(like)
+    if quantity.unit == "1" and not want.dims and want.text != "1":
+        raise fail("E213", f"'{quantity}' lacks a unit", f"Write '{quantity} {like}'")
     if have.same_kind(want):
         return quantity
     if quantity.unit == "1":
@@ -234,7 +236,8 @@ def _expression(value: Any) -> str:
     raise fail("E203", "an expression expected", "For example 'furnace_temp > 900 degC'")
 
 
-def _unit(value: Any) -> str:
+def read_unit(value: Any) -> str:
+    """A unit from YAML text."""
     try:
         return parse_unit(value if isinstance(value, str) else f"{value}").text
     except UnitError as error:
@@ -244,7 +247,7 @@ def _unit(value: Any) -> str:
 Name = Annotated[str, PlainValidator(_name), WithJsonSchema({"type": "string", "pattern": f"^{_NAME.pattern}$"})]
 Ref = Annotated[str, PlainValidator(_tag), WithJsonSchema({"type": "string", "pattern": f"^{_TAG.pattern}$"})]
 Expr = Annotated[str, PlainValidator(_expression), _schema("expression", "furnace_temp > 900 degC")]
-UnitText = Annotated[str, PlainValidator(_unit), _schema("unit", "kW", "t/h", "EUR/MWh")]
+UnitText = Annotated[str, PlainValidator(read_unit), _schema("unit", "kW", "t/h", "EUR/MWh")]
 
 
 @dataclass(frozen=True, slots=True)

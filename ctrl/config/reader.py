@@ -235,7 +235,7 @@ class _Builder:
             raise _RefusedError
         if event.version is not None or event.tags:
             self._report(
-                "E106", line, 1, (), "directives (%YAML, %TAG) are refused", "Remove the line; files are YAML 1.2"
+                "E106", (line, 1), (), "directives (%YAML, %TAG) are refused", "Remove the line; files are YAML 1.2"
             )
             raise _RefusedError
 
@@ -313,7 +313,7 @@ class _Builder:
         if not known:
             hint = "Put the whole expression in double quotes"
             self._report(
-                "E113", node.line, node.column, loc, f"the comma in '{node.value}, ...' ends the value here", hint
+                "E113", (node.line, node.column), loc, f"the comma in '{node.value}, ...' ends the value here", hint
             )
 
     def _mapping(self, start: MappingStartEvent, loc: Loc, depth: int) -> Node:
@@ -348,7 +348,7 @@ class _Builder:
         if isinstance(key, str) or (isinstance(key, int) and not isinstance(key, bool)):
             return True
         self._report(
-            "E114", node.line, node.column, loc, "a key is a name or a whole number", "Check colons and braces"
+            "E114", (node.line, node.column), loc, "a key is a name or a whole number", "Check colons and braces"
         )
         return False
 
