@@ -15,6 +15,9 @@ cdef class Image:
     cdef uint8_t[::1] _posted
     cdef int32_t[::1] _dirty
     cdef int _n_dirty
+    cdef int32_t[::1] _logged     # slots of the last input log entry, in order
+    cdef int _logged_n
+    cdef uint8_t[::1] _log
     cdef uint64_t* header
 
     cdef int _check(self, int slot) except -1

@@ -8,7 +8,9 @@ Layout, little-endian: 16 header words of 8 bytes (magic, version<<32|n, sequenc
 achieved[n] (8 bytes each), status[n], achieved status[n] (1 byte each, each padded to 8).
 """
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memcmp, memcpy
+
 from array import array
 
 cdef extern from *:
@@ -70,6 +72,9 @@ cdef class Image:
         self._posted = bytearray(n)
         self._dirty = array("i", bytes(4 * n))
         self._n_dirty = 0
+        self._logged = array("i", bytes(4 * n))
+        self._logged_n = -1
+        self._log = bytearray(12 + 29 * n)
         cdef int i
         for i in range(n):
             self.v[i] = 0.0
@@ -140,13 +145,56 @@ cdef class Image:
         self.header[H_NOW] = <uint64_t>now_ns
         return i
 
-    def pending(self):
-        """[(slot, value, status)] posted and not latched yet, in order of posting: the input log records these."""
-        cdef int i
-        return [
-            (self._dirty[i], self._next_v[self._dirty[i]], self._next_q[self._dirty[i]])
-            for i in range(self._n_dirty)
-        ]
+    def pending_log(self, long long now_ns):
+        """What was posted and not latched yet, packed for the input log (format: ctrl.records.inputs).
+
+        Little-endian: u32 number of slots posted and their u32 numbers (0xFFFFFFFF alone: the same as last time), u32
+        number of changes and (u32 slot, f64 value, u8 status) each, u32 number of old samples and (u32 slot, i64 time)
+        each. A slot that is posted without a change keeps value and status; its time is now_ns unless listed.
+        """
+        cdef int i, slot, n = self._n_dirty
+        cdef uint32_t changes = 0, old = 0, count = n
+        cdef long long at, at_changes
+        cdef bint same = n == self._logged_n
+        for i in range(n):
+            if self._logged[i] != self._dirty[i]:
+                same = False
+                self._logged[i] = self._dirty[i]
+        self._logged_n = n
+        at = 0
+        cdef uint8_t* out = &self._log[0]
+        if same:
+            count = 0xFFFFFFFF
+            memcpy(out, &count, 4)
+            at = 4
+        else:
+            memcpy(out, &count, 4)
+            at = 4
+            for i in range(n):
+                memcpy(out + at, &self._dirty[i], 4)
+                at += 4
+        at_changes = at
+        at += 4
+        for i in range(n):
+            slot = self._dirty[i]
+            if self._next_q[slot] != self.q[slot] or memcmp(&self._next_v[slot], &self.v[slot], 8) != 0:
+                memcpy(out + at, &slot, 4)
+                memcpy(out + at + 4, &self._next_v[slot], 8)
+                out[at + 12] = self._next_q[slot]
+                at += 13
+                changes += 1
+        memcpy(out + at_changes, &changes, 4)
+        at_changes = at
+        at += 4
+        for i in range(n):
+            slot = self._dirty[i]
+            if self._next_t[slot] != now_ns:
+                memcpy(out + at, &slot, 4)
+                memcpy(out + at + 4, &self._next_t[slot], 8)
+                at += 12
+                old += 1
+        memcpy(out + at_changes, &old, 4)
+        return (<char*>out)[:at]
 
     def publish(self):
         """End of a cycle: readers may copy it."""

@@ -2,8 +2,10 @@
 
     file    = MAGIC  version u16  frame(header JSON)  frame*
     frame   = length u32  kind u8  crc32(length, kind) u32  payload[length]  crc32(payload) u32
-    cycle   = now_ns i64  utc f64  local_s f64  tasks u16  posts u32  tasks*(task u16, slots u16)
-              posts*(slot u32, value f64, status u8, time_ns i64)
+    cycle   = now_ns i64  utc f64  local_s f64  tasks u16  tasks*(task u16, points u32)  posts
+    posts   = n u32  n*(slot u32)                     posted slots; n = 0xFFFFFFFF: the same ones as last time
+              n u32  n*(slot u32, value f64, status u8)   those whose value or status is new
+              n u32  n*(slot u32, time_ns i64)            those whose sample is not of now_ns
     message = one line of ctrl.messages
 
 All numbers little-endian. The file only grows; a frame cut off by a crash at its end is a torn tail and is reported,
@@ -21,6 +23,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from ctrl.messages import Message, decode, encode
+from ctrl.quality import BAD_NOT_CONNECTED
 
 MAGIC: Final = b"LWINPUTS"
 VERSION: Final = 1
@@ -29,9 +32,12 @@ MAX_FRAME: Final = 16_777_216
 _VERSION: Final = struct.Struct("<H")
 _HEAD: Final = struct.Struct("<IB")
 _CRC: Final = struct.Struct("<I")
-_CYCLE: Final = struct.Struct("<qddHI")
-_TASK: Final = struct.Struct("<HH")
-_POST: Final = struct.Struct("<IdBq")
+_CYCLE: Final = struct.Struct("<qddH")
+_TASK: Final = struct.Struct("<HI")
+_COUNT: Final = struct.Struct("<I")
+_CHANGE: Final = struct.Struct("<IdB")
+_OLD: Final = struct.Struct("<Iq")
+_SAME: Final = 0xFFFFFFFF
 _KIND_HEADER, _KIND_CYCLE, _KIND_MESSAGE = 0, 1, 2
 
 
@@ -44,7 +50,7 @@ class Cycle:
     """One scan: its times, the tasks it ran, and what was posted before its latch.
 
     now_ns: CLOCK_BOOTTIME ns. utc: s since 1970. local_s: seconds of the local clock that the program was given.
-    tasks: (task, grid slots since it last ran). posts: (slot, value, status, time ns) that changed since the last scan.
+    tasks: (task, grid points since it last ran). posts: (slot, value, status, time ns) of every slot that was posted.
     """
 
     now_ns: int
@@ -66,12 +72,10 @@ class InputLog:
         self._frame(_KIND_HEADER, json.dumps(header, sort_keys=True, allow_nan=False).encode())
         self.flush()
 
-    def cycle(self, cycle: Cycle) -> None:
-        """Append one scan."""
-        parts = [_CYCLE.pack(cycle.now_ns, cycle.utc, cycle.local_s, len(cycle.tasks), len(cycle.posts))]
-        parts += [_TASK.pack(*task) for task in cycle.tasks]
-        parts += [_POST.pack(*post) for post in cycle.posts]
-        self._frame(_KIND_CYCLE, b"".join(parts))
+    def cycle(self, now_ns: int, utc: float, local_s: float, tasks: Sequence[tuple[int, int]], posts: bytes) -> None:
+        """Append one scan; posts: what Image.pending_log gave just before the latch."""
+        head = _CYCLE.pack(now_ns, utc, local_s, len(tasks))
+        self._frame(_KIND_CYCLE, b"".join((head, *(_TASK.pack(*task) for task in tasks), posts)))
 
     def message(self, message: Message) -> None:
         """Append a profile, command or event that arrived before the next scan."""
@@ -112,11 +116,11 @@ class InputReader:
 
     def __iter__(self) -> Iterator[Cycle | Message]:
         """Scans and messages in the order they were latched. Raises InputLogError where the log is damaged."""
-        at = self._body
+        at, unpack = self._body, _Posts()
         while (frame := self._next(at)) is not None:
             kind, payload, at = frame
             if kind == _KIND_CYCLE:
-                yield _cycle(payload)
+                yield _cycle(payload, unpack)
             elif kind == _KIND_MESSAGE:
                 yield decode(payload)
             else:
@@ -152,25 +156,47 @@ class InputReader:
         self.torn = True
 
 
-def _cycle(payload: bytes) -> Cycle:
-    now_ns, utc, local_s, n_tasks, n_posts = _CYCLE.unpack_from(payload)
+class _Posts:
+    """Unpacks posts, which refer to the scan before: the slots, and each slot's value and status."""
+
+    def __init__(self) -> None:
+        self._slots: tuple[int, ...] = ()
+        self._values: dict[int, tuple[float, int]] = {}
+
+    def unpack(self, data: bytes, now_ns: int) -> tuple[tuple[int, float, int, int], ...]:
+        try:
+            (count,) = _COUNT.unpack_from(data)
+            at = _COUNT.size
+            if count != _SAME:
+                self._slots = struct.unpack_from(f"<{count}I", data, at)
+                at += 4 * count
+            changes, at = _rows(_CHANGE, data, at)
+            old, at = _rows(_OLD, data, at)
+        except struct.error as error:
+            raise InputLogError(f"posts are cut short: {error}") from error
+        if at != len(data):
+            raise InputLogError("a cycle frame is not as long as it says")
+        self._values |= {slot: (value, status) for slot, value, status in changes}
+        times = dict(old)
+        # a slot that was never listed as changed still holds what an image begins with
+        return tuple((s, *self._values.get(s, (0.0, BAD_NOT_CONNECTED)), times.get(s, now_ns)) for s in self._slots)
+
+
+def _rows(row: struct.Struct, data: bytes, at: int) -> tuple[list[Any], int]:
+    (count,) = _COUNT.unpack_from(data, at)
+    start = at + _COUNT.size
+    end = start + count * row.size
+    if end > len(data):
+        raise InputLogError("posts are cut short")
+    return list(row.iter_unpack(data[start:end])), end
+
+
+def _cycle(payload: bytes, posts: _Posts) -> Cycle:
+    if len(payload) < _CYCLE.size:
+        raise InputLogError("a cycle frame is not as long as it says")
+    now_ns, utc, local_s, n_tasks = _CYCLE.unpack_from(payload)
     posts_at = _CYCLE.size + n_tasks * _TASK.size
-    if len(payload) != posts_at + n_posts * _POST.size:
+    if len(payload) < posts_at:
         raise InputLogError("a cycle frame is not as long as it says")
     tasks = tuple(_TASK.iter_unpack(payload[_CYCLE.size : posts_at]))
-    posts = tuple(_POST.iter_unpack(payload[posts_at:]))
-    return Cycle(now_ns, utc, local_s, tasks, posts)
-
-
-def changed(
-    posts: Sequence[tuple[int, float, int, int]], last: dict[int, tuple[float, int, int]]
-) -> list[tuple[int, float, int, int]]:
-    """The posts that differ from the ones before in value (by bits), status or time; `last` is brought up to date."""
-    out: list[tuple[int, float, int, int]] = []
-    for slot, value, status, time_ns in posts:
-        before = last.get(slot)
-        now = (value, status, time_ns)
-        if before is None or before[1:] != now[1:] or struct.pack("<d", before[0]) != struct.pack("<d", value):
-            last[slot] = now
-            out.append((slot, value, status, time_ns))
-    return out
+    return Cycle(now_ns, utc, local_s, tasks, posts.unpack(payload[posts_at:], now_ns))

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from ctrl.messages import Profile
 from ctrl.records import history as module
 from ctrl.records.history import BLOCK_ROWS, AsyncHistory, HistoryError, HistoryReader, HistoryWriter, TagMeta
-from ctrl.records.inputs import Cycle, InputLog, InputLogError, InputReader, changed
+from ctrl.records.inputs import Cycle, InputLog, InputLogError, InputReader
+from ext import Image
 
 TAGS = [TagMeta("furnace_temp", "degC", "float"), TagMeta("line_on", "", "bool")]
 T0 = 1_520_204_400.0
@@ -229,9 +230,14 @@ CYCLES = [
 
 def write_log(path: Path) -> bytes:
     log = InputLog(path, {"program": "abc", "tags": ["x"]})
-    log.cycle(CYCLES[0])
-    log.message(PROFILE)
-    log.cycle(CYCLES[1])
+    image = Image(5)
+    for i, cycle in enumerate(CYCLES):
+        for slot, value, status, t_ns in cycle.posts:
+            image.post(slot, value, status, t_ns)
+        log.cycle(cycle.now_ns, cycle.utc, cycle.local_s, cycle.tasks, image.pending_log(cycle.now_ns))
+        image.latch(cycle.now_ns)
+        if i == 0:
+            log.message(PROFILE)
     log.close()
     return path.read_bytes()
 
@@ -287,8 +293,20 @@ def test_a_newer_or_foreign_log_is_refused(tmp_path):
             InputReader(tmp_path / name)
 
 
-def test_only_changes_are_kept():
-    last: dict[int, tuple[float, int, int]] = {}
-    assert changed([(1, 0.0, 128, 5), (2, 1.0, 128, 5)], last) == [(1, 0.0, 128, 5), (2, 1.0, 128, 5)]
-    assert changed([(1, 0.0, 128, 5), (2, 1.0, 24, 5)], last) == [(2, 1.0, 24, 5)]
-    assert changed([(1, -0.0, 128, 5), (2, 1.0, 24, 6)], last) == [(1, -0.0, 128, 5), (2, 1.0, 24, 6)]
+def test_a_scan_that_posts_the_same_again_is_small_and_comes_back_whole(tmp_path):
+    log = InputLog(tmp_path / "in.log", {})
+    image = Image(200)
+    sizes = []
+    for now in (10, 20, 30):
+        for slot in range(100):
+            image.post(slot, 0.0 if slot == 7 else slot + (0.5 if now == 30 and slot == 3 else 0.0), 0x80, now)
+        posts = image.pending_log(now)
+        sizes.append(len(posts))
+        log.cycle(now, 0.0, 0.0, (), posts)
+        image.latch(now)
+    log.close()
+    assert sizes == [4 + 400 + 4 + 100 * 13 + 4, 12, 12 + 13]
+    third = list(InputReader(tmp_path / "in.log"))[2]
+    assert third.posts[3] == (3, 3.5, 0x80, 30)
+    assert third.posts[7] == (7, 0.0, 0x80, 30)
+    assert len(third.posts) == 100
