@@ -77,7 +77,8 @@ cdef void _window(Block* b, Scan* s) noexcept nogil:
     elif k < b.st[S_K] - 0.5 * b.par[LENGTH] or gap >= b.par[LENGTH]:
         b.st[S_E] = e * min(1.0, k / gap) if gap < b.par[LENGTH] else b.st[S_PF] * k
         b.st[S_PARTIAL] = 0.0 if gap < b.par[LENGTH] else 1.0
-        b.st[S_BATTERY] = UNKNOWN
+        if b.st[S_REDUCE_ON] == 0.0 and b.st[S_SHED] == 0.0:
+            b.st[S_BATTERY] = UNKNOWN    # ask again
     else:
         b.st[S_E] += e
     b.st[S_K] = k
@@ -96,8 +97,9 @@ cdef void _power(Block* b, Scan* s) noexcept nogil:
     b.st[S_SEEN] = 1.0
 
 
-cdef double _request_battery(Block* b, Scan* s, double gain, double excess_now) noexcept nogil:
-    # integrating: extra discharge on top of what the battery does; returns the headroom that it still has
+cdef double _request_battery(Block* b, Scan* s, double gain, double excess_now, double excess) noexcept nogil:
+    # integrating: extra discharge on top of what the battery does; returns the headroom that it still has.
+    # A battery whose end is not known yet is believed to cover the excess, no more.
     cdef double have = 0.0, base = b.st[S_REQUEST]
     if answered(b, s, REQUEST) and not not_invited(b, s, REQUEST):
         base = clamp(s.bv[b.out[REQUEST]], 0.0, base)
@@ -112,7 +114,7 @@ cdef double _request_battery(Block* b, Scan* s, double gain, double excess_now) 
     if not_invited(b, s, REQUEST):
         have = 0.0
     b.st[S_REQUEST] = clamp(base + gain * excess_now, 0.0, have)
-    return have - b.st[S_REQUEST]
+    return have - b.st[S_REQUEST] if have < UNKNOWN else max(excess, 0.0)
 
 
 cdef void _reduce(Block* b, Scan* s, double gain, double rest) noexcept nogil:
@@ -177,9 +179,10 @@ cdef int _step(Block* b, Scan* s) except -1 nogil:
     target = clamp(allow, 0.5 * limit, cap)
     now = val(b, s, METER) if meter else b.st[S_PF]
     excess = b.st[S_PF] - target
-    if b.st[S_SEEN] != 0.0 and finite(excess) and finite(b.st[S_E]):
+    # in the first scan nobody has answered yet what the battery can do
+    if b.st[S_STARTED] != 0.0 and b.st[S_SEEN] != 0.0 and finite(excess) and finite(b.st[S_E]):
         gain = 1.0 - exp(-s.dt / b.par[POWER_FILTER]) if b.par[POWER_FILTER] > 0.0 else 1.0
-        rest = excess - _request_battery(b, s, gain, now - target)
+        rest = excess - _request_battery(b, s, gain, now - target, excess)
         _reduce(b, s, gain, rest)
         _shed(b, s, rest)
     b.st[S_STARTED] = 1.0
