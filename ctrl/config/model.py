@@ -136,10 +136,12 @@ class Template(Part):
 
 
 class ClockOverride(Part):
-    """Plant clock that an override file hands over: local start of the plant, UTC origin on the wall, speed."""
+    """Plant clock that an override file hands over: plant time = start + (wall time - origin) x speed, all UTC."""
 
-    start: str
-    origin: float
+    start: Annotated[float, number()]
+    """Plant time at the origin, s since 1970."""
+    origin: Annotated[float, number()]
+    """Wall time at which the plant began, s since 1970."""
     speed: Annotated[float, number(above=0)]
 
 

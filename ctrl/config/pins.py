@@ -1,7 +1,7 @@
 """Pins of the loops by type: what each is called, its unit and type. Documentation and checks read this one table.
 
-Unit rules: "measure" and "output" mean the unit of the tag under that key, "measure difference" the unit of a difference
-of two of them, "demand_unit" the key itself; anything else is a unit.
+Unit rules: "measure" and "output" mean the unit of the tag under that key, "measure difference" the unit of a
+difference of two of them, "demand_unit" the key itself; anything else is a unit.
 Type: float, bool or state (a number with words).
 Direction: out (the loop gives it), in (another loop may command it), limit (a peak guard may lower it).
 """
@@ -60,7 +60,9 @@ PINS: dict[str, dict[str, Pin]] = {
         "limit": Pin("kW", text="limit in force"),
         "average": Pin("kW", text="mean of the window so far"),
         "battery_request": Pin("kW", text="power asked of the battery"),
-        "reduction": Pin("kW", text="power taken from loops"),
+        "allow": Pin("kW", text="mean power that the rest of the window allows"),
+        "excess": Pin("kW", text="power above what is allowed"),
+        "reduce": Pin("kW", text="power taken from the limit of a loop"),
         "shed": Pin("1", "bool", text="a unit is blocked"),
     },
     "power_follow": {
@@ -83,7 +85,6 @@ PINS: dict[str, dict[str, Pin]] = {
         "rate": Pin("t/h", text="rate"),
         "line_on": Pin("1", "bool", text="the line should run"),
         "bat_power": Pin("kW", text="battery power, + = discharge"),
-        "stock": Pin("t", text="stock, carried on while its feed is stale"),
         "stock_est": Pin("t", text="stock, carried on while its feed is stale"),
     },
 }

@@ -1,4 +1,4 @@
-"""What the built-in plant models have: pins with units and option keys. `ctrl check` needs no compiled plant for this."""
+"""What the built-in plant models have: pins with units and option keys. Checking a site needs no compiled plant."""
 
 from __future__ import annotations
 

@@ -198,7 +198,7 @@ def _decode(data: bytes, document: Document) -> str | None:
         return None
     zero = data.find(b"\0")
     if zero >= 0:
-        document.report("E102", data.count(b"\n", 0, zero) + 1, 1, "", "has a NUL byte", "Save the file as UTF-8")
+        document.report("E102", (data.count(b"\n", 0, zero) + 1, 1), "", "has a NUL byte", "Save the file as UTF-8")
         return None
     try:
         return data.decode("utf-8")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from ctrl.config.model_field import Device, HttpSource, Point
-from ctrl.config.model_loops import PowerFollow, Staging
+from ctrl.config.model_loops import Staging
 from ctrl.config.model_plans import EconomicDispatch
 from ctrl.config.model_records import Alarm, Failsafe, Records, Simulate
 from ctrl.config.model_signals import RatioSignal, SelectSignal, SumSignal, WindowAverageSignal
@@ -17,7 +16,7 @@ from ctrl.units import parse_unit
 
 @dataclass(slots=True)
 class Draft:
-    """The valid part of a site. `broken` holds names that are in the file but failed validation: "plc" or "plc.temp"."""
+    """The valid part of a site. `broken` holds names that are in the file but not valid: "plc" or "plc.temp"."""
 
     site: Any = None
     tasks: dict[str, Any] = field(default_factory=dict)
@@ -142,8 +141,7 @@ class Tags:
     def _loop_pins(self, loop: Any) -> dict[str, Pin]:
         pins = dict(PINS[loop.type])
         if isinstance(loop, Staging):
-            names: Iterable[str] = (loop.trim.name, *loop.units)
-            pins |= {unit: Pin("1", "bool", text="the unit should run") for unit in names}
+            pins |= {unit: Pin("1", "bool", text="the unit should run") for unit in loop.units}
         return pins
 
     def _loop(self, name: str, owner: str, rest: str) -> Tag | None:
@@ -171,8 +169,3 @@ class Tags:
         if unit is None:
             return None
         return Tag(name, "1", "bool", owner=owner) if unit == "bool" else Tag(name, unit, owner=owner)
-
-    def capacity_of(self, loop: str) -> PowerFollow | None:
-        """The battery loop of that name."""
-        found = self.draft.loops.get(loop)
-        return found if isinstance(found, PowerFollow) else None
