@@ -1,0 +1,1 @@
+"""IT in: prices, demand, orders and forecasts, from files and services, as validated curves."""
