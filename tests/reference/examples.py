@@ -54,6 +54,31 @@ EXAMPLES: dict[str, Example] = {
     "expr": Example({}, n_in=3, var=_EXPRESSION),
     "alarm": Example({"on_delay": 2.0, "off_delay": 1.0, "latch_trip": 1.0}),
     "series": Example({"t0": 0.0, "step": 10.0, "hold": 0.0, "repeat": 1.0}, var=(1.0, 4.0, -2.0)),
+    # control
+    "pid": Example(
+        {"kp": 15.0, "ki": 0.01, "kd": 20.0, "b": 0.6, "pv_filter": 2.0, "lo": 0.0, "hi": 320.0, "safe_output": 0.0}
+        | {"hold_time": 3.0, "bad_action": 1.0, "bad_output": 60.0}
+    ),
+    "setpoint_program": Example({"holding": 820.0, "running": 870.0, "soak_within": 5.0, "soak_for": 10.0}, n_in=3),
+    "staging": Example(
+        {"trim_capacity": 16.0, "trim_min": 0.25, "up_for": 3.0, "down_for": 5.0, "rotate": 1.0, "n_units": 2.0},
+        n_in=6,
+        var=(10.4, 8.0, 6.0, 60.0, 1.0, 10.4, 8.0, 6.0, 0.0, 2.0),
+    ),
+    "rate_control": Example({"ramp": 0.1, "lo": 0.0, "hi": 1.1, "run_min": 0.5}, n_in=4),
+    # energy and production
+    "peak_limiter": Example(
+        {"length": 60.0, "limit_fallback": 340.0, "reduce_max": 60.0, "reduce_for": 20.0, "reduce_min_off": 10.0}
+        | {"shed_kw": 65.0, "shed_min_off": 10.0}
+    ),
+    "power_follow": Example(
+        {"ramp": 100.0, "p_max": 200.0, "soc_min": 8.0, "soc_max": 95.0, "capacity": 400.0, "reserve": 12.0}
+    ),
+    "production_rules": Example(
+        {"reorder_below": 10.0, "fill_to": 26.0, "rate": 0.95, "cheapest_hours": 16.0, "min_run": 20.0, "min_stop": 30.0}
+        | {"charge_below": 85.0, "discharge_above": 115.0, "bat_power_max": 200.0, "charge_power": 100.0},
+        var=(61200.0, 72000.0),
+    ),
 }
 
 
@@ -79,6 +104,6 @@ def arrange(kind: str, params: Mapping[str, float], var: Sequence[float] = ()) -
     return values + [float(x) for x in var]
 
 
-def block(kind: str, n_in: int | None = None, var: Sequence[float] = (), **params: float) -> ext.SingleBlock:
+def block(kind: str, /, n_in: int | None = None, var: Sequence[float] = (), **params: float) -> ext.SingleBlock:
     """One block by parameter names."""
     return ext.SingleBlock(kind, arrange(kind, params, var), n_in)
