@@ -1,0 +1,240 @@
+"""The plan as a dated job: what it knows of the plant and of IT, when it decides on/off anew, what it offers.
+
+It reads tags of the process image and profiles of feeds, remembers what forecasts need of the past, and gives offers.
+It never writes an output. The same object runs live, in the site process, and in virtual time.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from ctrl.config.model import ProductionRules, RateControl, Site
+from ctrl.messages import Profile
+from ctrl.planning import forecasts as fc
+from ctrl.planning.dispatch import Dispatch
+from ctrl.planning.from_config import DispatchTags, spec_from_config, tags_from_config
+from ctrl.planning.offers import offers
+from ctrl.planning.plan import Plan
+from ctrl.planning.state import Curve, Order, PlanInputs, PlanState
+from ctrl.quality import is_usable
+from ctrl.signals.base import Orders
+
+Read = Callable[[str], tuple[float, int]]
+"""tag -> (value, status)"""
+
+SLOT_S: Final = 900.0
+KEEP_SLOTS: Final = 96 * 7 * 9  # nine weeks of quarter hours
+STOCK_OFF_T: Final = 2.0  # t between planned and real stock that count as an event
+LATE_IN_WINDOW: Final = 0.9  # a window average is taken as the window's once this share of it has passed
+
+
+class Past:
+    """Quarter-hour means of one tag. Samples come by `add`; older history can be put in front."""
+
+    def __init__(self) -> None:
+        self.times: deque[float] = deque(maxlen=KEEP_SLOTS)
+        self.values: deque[float] = deque(maxlen=KEEP_SLOTS)
+        self._slot, self._sum, self._n = -1.0, 0.0, 0
+
+    def seed(self, times: Sequence[float], values: Sequence[float]) -> None:
+        """History from before the start, ascending."""
+        self.times.extend(times)
+        self.values.extend(values)
+
+    def add(self, utc: float, value: float) -> None:
+        """One sample; a finished quarter hour becomes its mean."""
+        slot = utc // SLOT_S * SLOT_S
+        if slot != self._slot and self._n:
+            self.times.append(self._slot)
+            self.values.append(self._sum / self._n)
+            self._sum, self._n = 0.0, 0
+        self._slot = slot
+        self._sum += value
+        self._n += 1
+
+    def history(self) -> fc.History:
+        """(utc s, values) as arrays."""
+        return np.array(self.times), np.array(self.values)
+
+
+@dataclass(slots=True)
+class _Line:
+    """What the line does and since when."""
+
+    on: bool = False
+    since: float = 0.0
+
+
+class Planner:
+    """One plan of a site.
+
+    read: values of tags now. clock_limits: whether the wall clock may abort a solve (live) or nodes alone (virtual).
+    """
+
+    def __init__(self, site: Site, name: str, read: Read, *, clock_limits: bool) -> None:
+        self.name = name
+        self.config = site.plans[name]
+        self.spec = spec_from_config(site, name)
+        self.tags: DispatchTags = tags_from_config(site, name)
+        self.last: Plan | None = None
+        self.plans = 0
+        self.commits = 0
+        self._read = read
+        self._dispatch = Dispatch(self.spec, clock=clock_limits)
+        self._profiles: dict[str, Profile] = {}
+        self._orders: tuple[Order, ...] | None = None
+        self._news: set[str] = set()
+        self.past = {tag: Past() for tag in (self.tags.base_load, self.tags.pv, self.tags.price) if tag is not None}
+        self._line = _Line(since=-1e9)
+        self._peak, self._month = 0.0, (0, 0)
+        self._loop = next(
+            (n for n, p in site.loops.items() if isinstance(p, RateControl) and p.setpoint.from_ == f"{name}.rate"), None
+        )
+        self._pv_measure = next((f"{d}.pv_power" for d, p in site.devices.items() if "pv_power" in p.points), None)
+        self._stock_estimate = next(
+            (f"{n}.stock_est" for n, p in site.loops.items() if isinstance(p, ProductionRules)), None
+        )
+
+    # ------------------------------------------------------------------------------------------------ what comes in
+    def take(self, answer: Profile | Orders) -> None:
+        """News of a feed."""
+        if isinstance(answer, Orders):
+            if answer.tag == self.tags.orders:
+                found = tuple(Order(o.id, o.due, o.mass_t) for o in answer.orders)
+                if self._orders is None or {o.id for o in found} - {o.id for o in self._orders}:
+                    self._news.add("orders")
+                self._orders = found
+            return
+        before = self._profiles.get(answer.tag)
+        if answer.tag == self.tags.price and (before is None or before.steps[-1:] != answer.steps[-1:]):
+            self._news.add("price")
+        self._profiles[answer.tag] = answer
+
+    def observe(self, utc: float) -> None:
+        """Look at the plant; called once a minute or so."""
+        for tag, source in ((self.tags.base_load, self.tags.base_load), (self.tags.pv, self._pv_measure)):
+            if tag is not None and source is not None:
+                value, status = self._read(source)
+                if is_usable(status):
+                    self.past[tag].add(utc, value)
+        price = self._profiles.get(self.tags.price)
+        known = price.value_at(utc) if price is not None else None
+        if known is not None:
+            self.past[self.tags.price].add(utc, known)
+        if self._loop is not None:
+            on = self._read(f"{self._loop}.run")[0] > 0.5
+            if on != self._line.on:
+                self._line = _Line(on, utc)
+        self._watch_peak(utc)
+
+    def _watch_peak(self, utc: float) -> None:
+        if self.tags.measured_peak is None:
+            return
+        month = _month(utc, self.spec.timezone)
+        if month != self._month:
+            self._month, self._peak = month, 0.0
+        average, status = self._read(self.tags.measured_peak)
+        elapsed, _ = self._read(f"{self.tags.measured_peak}.elapsed")
+        if is_usable(status) and elapsed >= LATE_IN_WINDOW * self.spec.prices.window_s:
+            self._peak = max(self._peak, average)
+
+    # ------------------------------------------------------------------------------------------------- what goes out
+    def run(self, utc: float) -> tuple[Plan, tuple[Profile, ...]]:
+        """Make a plan and its offers. Raises ValueError, in plain words, when not even a state can be read."""
+        state = self.state(utc)
+        inputs = self.inputs(utc)
+        commit = self._dispatch.commit_due(utc) or bool(self._news & set(self.config.commit.on)) or self._drifted(state)
+        plan = self._dispatch.plan(state, inputs, commit)
+        self._news.clear()
+        self.last = plan
+        self.plans += 1
+        self.commits += int(plan.solved.committed)
+        return plan, offers(plan, self.spec)
+
+    def _drifted(self, state: PlanState) -> bool:
+        if "stock" not in self.config.commit.on or self.last is None:
+            return False
+        planned = [step.stock for step in self.last.steps if step.utc <= state.utc]
+        return bool(planned) and abs(planned[-1] - state.stock) > STOCK_OFF_T
+
+    def state(self, utc: float) -> PlanState:
+        """The plant now, from its tags. Raises ValueError naming a tag that is bad and has no substitute."""
+        stock = self._stock()
+        measured = self.tags.measured_peak
+        average, elapsed = (self._read(measured)[0], self._read(f"{measured}.elapsed")[0]) if measured else (0.0, 0.0)
+        return PlanState(
+            utc=utc,
+            soc=self._usable(self.tags.soc) if self.tags.soc else 0.0,
+            stock=max(stock, 0.0),
+            backlog=0.0,
+            line_on=self._line.on,
+            line_minutes=max(0.0, (utc - self._line.since) / 60.0),
+            rate=self._read(f"{self._loop}.out")[0] if self._loop is not None and self._line.on else 0.0,
+            month_peak=self._peak,
+            window_energy=max(0.0, average) * elapsed / 3600.0,
+            window_elapsed=elapsed,
+        )
+
+    def _stock(self) -> float:
+        if self.tags.stock is None:
+            return 0.0
+        value, status = self._read(self.tags.stock)
+        if not is_usable(status) and self._stock_estimate is not None:
+            return self._usable(self._stock_estimate)
+        return value if is_usable(status) else self._usable(self.tags.stock)
+
+    def _usable(self, tag: str) -> float:
+        value, status = self._read(tag)
+        if not is_usable(status):
+            raise ValueError(f"{tag} is bad: no plan without it")
+        return value
+
+    def inputs(self, utc: float) -> PlanInputs:
+        """What is expected over the horizon, with every substitute marked."""
+        until = utc + self.spec.horizon_s
+        zone = self.spec.timezone
+        price_now = self._curve(self.tags.price, "EUR/kWh", utc)
+        times, values = self.past[self.tags.price].history()
+        price = fc.same_hour_last_week(price_now, (times, values / 1000.0), utc, until, zone)
+        return PlanInputs(
+            price=price,
+            co2=self._or_constant(self.tags.co2, "g/kWh", utc, until, 0.0, "no CO2 intensity"),
+            pv=self._pv(utc, until),
+            base_load=fc.weekday_profile(
+                self.past[self.tags.base_load].history(), utc, until, zone, self.config.forecasts.base_load.weeks
+            ),
+            sales=self._or_constant(self.tags.sales, "t/d", utc, until, 0.0, "no sales forecast"),
+            orders=self._orders or (),
+            notes=() if self._orders is not None or self.tags.orders is None else ("orders: list not known",),
+        )
+
+    def _curve(self, tag: str | None, unit: str, utc: float) -> Curve | None:
+        profile = self._profiles.get(tag) if tag is not None else None
+        return fc.from_profile(profile, unit, utc) if profile is not None else None
+
+    def _or_constant(self, tag: str | None, unit: str, utc: float, until: float, value: float, why: str) -> Curve:
+        curve = self._curve(tag, unit, utc)
+        if curve is None:
+            return fc.constant(value, utc, until, tag or "none", substitute=why if tag is not None else "")
+        # the tail of a forecast that ends before the horizon counts as its last value; only price has a better rule
+        return replace(fc.last_value(curve, utc, until), substituted_from=curve.substituted_from, note=curve.note)
+
+    def _pv(self, utc: float, until: float) -> Curve:
+        if self.tags.pv is None:
+            return fc.constant(0.0, utc, until, "no PV")
+        curve = self._curve(self.tags.pv, "kW", utc)
+        if curve is not None:
+            return fc.last_value(curve, utc, until)
+        return fc.clear_sky_p30(self.past[self.tags.pv].history(), utc, until, self.spec.lat, self.spec.lon)
+
+
+def _month(utc: float, tz: str) -> tuple[int, int]:
+    local = datetime.fromtimestamp(utc, ZoneInfo(tz))
+    return local.year, local.month
