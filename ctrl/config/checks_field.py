@@ -6,10 +6,11 @@ import math
 from dataclasses import dataclass
 
 from ctrl.config.checks import Checker
-from ctrl.config.model_field import Device, HttpSource, Point
+from ctrl.config.model_field import Device, Feed, HttpSource, Point
+from ctrl.config.problems import did_you_mean
 from ctrl.config.quantity import Address
 from ctrl.config.reader import Loc
-from ctrl.units import Quantity
+from ctrl.units import Quantity, parse_unit
 
 _WIDTH = {"bool": 1, "u16": 1, "i16": 1, "u32": 2, "i32": 2, "f32": 2, "u64": 4, "i64": 4, "f64": 4}
 _BITS = {"u16": 16, "i16": 16, "u32": 32, "i32": 32, "u64": 64, "i64": 64}
@@ -17,6 +18,7 @@ _F32_MAX = 3.4028234663852886e38
 _LAST = 65535
 _WATCHDOG_PERIODS = 5
 _REFRESHES = 3
+_ORDER_FIELDS = ("id", "due", "mass")
 
 
 def check(checker: Checker) -> None:
@@ -254,10 +256,24 @@ def _source(checker: Checker, name: str, source: HttpSource) -> None:
         here: Loc = (*loc, "feeds", feed_name)
         if (feed.value is None) == (feed.fields is None):
             checker.report("E203", here, "give either value (one number a row) or fields (records)")
-        if isinstance(feed.unit, dict):
-            for key in feed.unit:
-                if feed.fields is None or key not in feed.fields:
-                    checker.report("E203", (*here, "unit", key), f"no field '{key}'")
+        _order_fields(checker, here, feed)
         if feed.stale_after.to("s") < feed.every.to("s"):
             message = f"{feed.stale_after} is below every ({feed.every}): the feed would always be stale"
             checker.report("E208", (*here, "stale_after"), message)
+
+
+def _order_fields(checker: Checker, loc: Loc, feed: Feed) -> None:
+    """A list of orders has number, due time and mass, and says the unit of the mass."""
+    if feed.fields is None:
+        if isinstance(feed.unit, dict):
+            checker.report("E203", (*loc, "unit"), "a unit for each field belongs to a feed with fields")
+        return
+    for key in _ORDER_FIELDS:
+        if key not in feed.fields:
+            checker.report("E202", (*loc, "fields"), f"'{key}' is missing", "Orders have id, due and mass")
+    for key in feed.fields:
+        if key not in _ORDER_FIELDS:
+            checker.report("E201", (*loc, "fields", key), f"unknown key '{key}'", did_you_mean(key, _ORDER_FIELDS))
+    units = feed.unit if isinstance(feed.unit, dict) else {}
+    if set(units) != {"mass"} or not parse_unit(units["mass"]).same_kind(parse_unit("t")):
+        checker.report("E212", (*loc, "unit"), "the unit of the mass must be given", "Write 'unit: {mass: t}'")

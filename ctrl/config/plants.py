@@ -29,7 +29,7 @@ class PlantFace:
 PLANTS: dict[str, PlantFace] = {
     "heat_treatment_furnace": PlantFace(
         serves="device",
-        inputs={"power_cmd": "kW", "belt_cmd": "t/h", "run_cmd": "bool", "door_open": "bool", "ambient": "degC"},
+        inputs={"power_cmd": "kW", "belt_cmd": "t/h", "line_run_cmd": "bool", "door_open": "bool", "ambient": "degC"},
         outputs={
             "temp": "degC",
             "temp_backup": "degC",
