@@ -264,6 +264,20 @@ def test_exception_answers_keep_the_connection():
     asyncio.run(play())
 
 
+def test_bytes_after_an_exception_answer_are_a_fault():
+    async def play() -> None:
+        async def refuse(frame: bytes, writer: asyncio.StreamWriter) -> None:
+            writer.write(frame[:4] + bytes((0, 3, frame[6], frame[7] | 0x80, 2)) + b"\0")
+
+        async with Liar(refuse) as liar:
+            wire = client(liar.port)
+            with pytest.raises(ProtocolError):
+                await wire.read(BLOCK)
+            await wire.close()
+
+    asyncio.run(play())
+
+
 def test_reconnecting_backs_off_and_holds_one_socket():
     async def play() -> None:
         async def mute(*_: object) -> None:

@@ -159,3 +159,8 @@ def test_unknown_enum_number_is_bad():
     values, statuses = BlockCodec(ReadBlock("ir", 0, 2, (p, q))).decode([7, 7])
     assert list(statuses) == [BAD_SENSOR, GOOD]
     assert values == [7.0, 7.0]
+
+
+def test_overlapping_points_in_plain_order():
+    points = (point("u32", name="a"), point("u16", name="b", offset=1), point("bool", name="c", offset=1, bit=0))
+    assert BlockCodec(ReadBlock("ir", 0, 2, points)).decode([1, 3])[0] == [65539.0, 3.0, 1.0]

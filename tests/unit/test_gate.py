@@ -14,7 +14,13 @@ from ctrl.field.gate import ARMED, DISARMED, SHADOW, Allowed, GateState, Outcome
 from ctrl.field.journal import Journal, JournalError, JournalFull, recover
 from ctrl.field.spec import ContractSpec, PointSpec
 from ctrl.field.transport import BUSY, DeviceException, Timeout
-from ctrl.quality import BAD_OUT_OF_SERVICE, CASCADE_LOCAL_OVERRIDE, CASCADE_NOT_INVITED, UNCERTAIN_SUBSTITUTED
+from ctrl.quality import (
+    BAD_OUT_OF_SERVICE,
+    CASCADE_LOCAL_OVERRIDE,
+    CASCADE_NOT_INVITED,
+    CASCADE_OK,
+    UNCERTAIN_SUBSTITUTED,
+)
 from tests.fieldkit import UTC0, Bench, S, furnace, run
 
 POINT = PointSpec(
@@ -438,6 +444,28 @@ def test_writes_that_are_ignored_are_a_mismatch_after_three_cycles():
     bench.cycle(2)
     assert [w for w in bench.writes() if w[:2] == ("hr", 10)] == []
     assert bench.image.status("plc.power_cmd~readback") == CASCADE_NOT_INVITED
+
+
+def test_a_limit_inside_the_plc_is_tracked_with_its_limit_bit():
+    bench = started()
+
+    def clamped(n: int, command: float) -> None:
+        for _ in range(n):
+            bench.cycle(power_cmd=command)
+            top = PointCodec(bench.spec.point("power_cmd")).encode(min(command, 100.0))
+            bench.plc.set_words("hr", 10, top)
+
+    for command in (90.0, 120.0):
+        clamped(1, command)
+    clamped(4, 130.0)
+    assert bench.events == ["READBACK_MISMATCH"]
+    assert bench.image.value("plc.power_cmd~readback") == 100.0
+    assert bench.image.status("plc.power_cmd~readback") == CASCADE_OK | 2, "cannot go higher"
+    bench.writes()
+    clamped(1, 80.0)
+    assert ("hr", 10, (0x42A0, 0)) in bench.writes(), "and commands go on"
+    bench.cycle(power_cmd=80.0)
+    assert bench.image.status("plc.power_cmd~readback") == CASCADE_OK
 
 
 def test_a_second_master_makes_us_yield():
