@@ -78,7 +78,7 @@ cdef void _track(Block* b, double kp, double sp, double y, double ff, double u) 
 
 
 cdef double _control(Block* b, Scan* s, double kp, double ki, double kd, double sp, double y, double ff) noexcept nogil:
-    cdef double h = s.dt, e = sp - y, ach, reset, di, d, tf, w, w1, v
+    cdef double h = s.dt, e = sp - y, ach, miss, reset, di, d, tf, w, w1, v
     cdef uint8_t bits = 0
     ach = b.st[S_U]
     if answered(b, s, OUT):
@@ -89,7 +89,8 @@ cdef double _control(Block* b, Scan* s, double kp, double ki, double kd, double 
         reset = ki * h / (kp + ki * h)
     else:
         reset = 1.0 if ki != 0.0 else 0.0
-    b.st[S_I] += reset * (ach - b.st[S_V])
+    miss = ach - b.st[S_V]
+    b.st[S_I] += reset * miss
     w = b.par[C] * sp - y
     w1 = b.par[C] * b.st[S_SP] - b.st[S_Y1]
     d = 0.0
@@ -97,7 +98,8 @@ cdef double _control(Block* b, Scan* s, double kp, double ki, double kd, double 
         tf = kd / kp / b.par[FILTER_N] if kp != 0.0 else 0.0
         d = (tf * b.st[S_D] + kd * (w - w1)) / (tf + h)
     di = ki * h * e
-    if (di < 0.0 and bits & LIM_LOW) or (di > 0.0 and bits & LIM_HIGH):
+    # only where the reset above is not at work already: both together pull the output off its limit on noise
+    if (di < 0.0 and bits & LIM_LOW and miss <= 0.0) or (di > 0.0 and bits & LIM_HIGH and miss >= 0.0):
         di = 0.0
     b.st[S_I] += di
     v = kp * (b.par[B] * sp - y) + b.st[S_I] + d + ff
@@ -252,7 +254,8 @@ register(Kind(
     e = sp - y;  w = c sp - y;  reverse = 0 changes the sign of kp, ki and kd
     I += (ki h / (kp + ki h)) (achieved - v1)      what really happened in the last scan
     D  = (Tf D1 + kd (w - w1)) / (Tf + h),  Tf = kd / kp / filter_n
-    I += ki h e                                    not further into a limit that the consumer reports
+    I += ki h e                                    not further into a limit that the consumer reports, unless the
+                                                   line above pulls back already
     v  = kp (b sp - y) + I + D + ff;  out = clamp(v, lo, hi)
 
     kp [out/pv], ki [out/(pv s)], kd [out s/pv], pv_filter [s] two lags of half of it each, hold_time [s]; lo, hi,

@@ -75,7 +75,14 @@ EXAMPLES: dict[str, Example] = {
         {"ramp": 100.0, "p_max": 200.0, "soc_min": 8.0, "soc_max": 95.0, "capacity": 400.0, "reserve": 12.0}
     ),
     "production_rules": Example(
-        {"reorder_below": 10.0, "fill_to": 26.0, "rate": 0.95, "cheapest_hours": 16.0, "min_run": 20.0, "min_stop": 30.0}
+        {
+            "reorder_below": 10.0,
+            "fill_to": 26.0,
+            "rate": 0.95,
+            "cheapest_hours": 16.0,
+            "min_run": 20.0,
+            "min_stop": 30.0,
+        }
         | {"charge_below": 85.0, "discharge_above": 115.0, "bat_power_max": 200.0, "charge_power": 100.0},
         var=(61200.0, 72000.0),
     ),

@@ -120,12 +120,13 @@ class Pid(Twin):
         e = self.sp - self.y
         achieved, bits = (self.back[0][0], self.back[0][1] & 3) if self.answered(0) else (self.u, 0)
         reset = ki * h / (kp + ki * h) if kp else float(ki != 0.0)
-        self.i += reset * (achieved - self.v)
+        miss = achieved - self.v
+        self.i += reset * miss
         w, w1 = p["c"] * self.sp - self.y, p["c"] * sp1 - self.y1
         tf = kd / kp / p["filter_n"] if kp else 0.0
         self.d = (tf * self.d + kd * (w - w1)) / (tf + h) if kd else 0.0
         di = ki * h * e
-        if not ((di < 0 and bits & LOW) or (di > 0 and bits & HIGH)):
+        if not ((di < 0 and bits & LOW and miss <= 0) or (di > 0 and bits & HIGH and miss >= 0)):
             self.i += di
         self.v = kp * (p["b"] * self.sp - self.y) + self.i + self.d + self.ff
         self.y1 = self.y

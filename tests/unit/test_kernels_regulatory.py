@@ -196,7 +196,7 @@ def test_pid_does_not_integrate_into_a_limit_reported_from_below() -> None:
     rig(pins(45.0, 50.0), out=(40.0, 0xC0))
     held = rig(pins(45.0, 50.0))["out"]
     for _ in range(50):
-        rig(pins(45.0, 50.0), out=(rig.out["out"], 0xC2))
+        rig(pins(45.0, 50.0), out=(rig.out["out"], 0xC2))  # a slave that takes the setpoint and cannot do more
     assert rig.out["out"] == pytest.approx(held)
     assert rig(pins(55.0, 50.0), out=(rig.out["out"], 0xC2))["out"] < held
 
