@@ -19,7 +19,7 @@ cdef enum:
     S_STARTED, S_DEMAND, S_SEEN, S_UP, S_DOWN, S_TRIM, S_FIXED, S_SKIP, S_UNIT
 
 cdef enum:
-    U_ON, U_SINCE, U_SILENT, U_FAILED, U_HOURS, U_TOKENS, U_AWAY, U_EACH
+    U_ON, U_SINCE, U_SILENT, U_FAILED, U_HOURS, U_TOKENS, U_AWAY, U_STARTS, U_EACH
 
 cdef enum:
     MAX_UNITS = 8
@@ -61,6 +61,7 @@ cdef inline void _switch(Block* b, int i, double on) noexcept nogil:
     cdef double* u = _u(b, i)
     if u[U_ON] != on:
         u[U_ON] = on
+        u[U_STARTS] += on
         u[U_SINCE] = 0.0
         u[U_SILENT] = 0.0
 
@@ -72,11 +73,13 @@ cdef inline bint _may_start(Block* b, Scan* s, int i) noexcept nogil:
 
 
 cdef inline double _key(Block* b, int i) noexcept nogil:
+    if b.par[ROTATE] > 1.5:
+        return _u(b, i)[U_STARTS]
     return _u(b, i)[U_HOURS] if b.par[ROTATE] > 0.5 else _p(b, i)[P_ORDER]
 
 
 cdef int _next_on(Block* b, Scan* s, bint any_time) noexcept nogil:
-    # lowest order (or fewest hours) of those that may start; any_time: whether the minimum times allow it or not
+    # lowest order (or fewest hours or starts) of those that may start; any_time: whether the minimum times allow it or not
     cdef int i, best = -1
     for i in range(_n(b)):
         if _u(b, i)[U_ON] != 0.0 or _u(b, i)[U_FAILED] != 0.0 or _u(b, i)[U_AWAY] != 0.0 or _inhibited(b, s, i):
@@ -315,14 +318,15 @@ register(Kind(
             ("down_for", 90.0), ("rotate", 0.0), ("n_units", None)), var_param="unit",
     state=("started", "demand", "demand_seen", "up_for", "down_for", "trim", "fixed", "skip")
     + tuple(f"{word}_{i}" for i in range(1, MAX_UNITS + 1)
-            for word in ("on", "since", "silent", "failed", "run_hours", "start_tokens", "away")),
+            for word in ("on", "since", "silent", "failed", "run_hours", "start_tokens", "away", "starts")),
     doc="""Duty and standby units of fixed size with one trim unit.
 
     unit inputs: a pair (running, inhibit) for each unit, either may stay unwired. unit parameters, five for each unit:
     capacity [as demand], min_on [s], min_off [s], starts_per_hour (0 = no limit), order. At most 8 units.
 
     C = trim_capacity + capacities commanded on
-    up    when demand > up_above C for up_for s: next unit by order, or fewest run hours with rotate = 1
+    up    when demand > up_above C for up_for s: next unit by order, fewest run hours with rotate = 1,
+          fewest starts with rotate = 2
     down  when C - down_spare c > demand for down_for s and demand <= up_above (C - c), c = the unit to stop next
     trim_cmd = 100 % clamp((demand - capacities running) / trim_capacity, trim_min, 1)
 

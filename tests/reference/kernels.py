@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import ctrl.modes
 from ext import SingleBlock, kinds
 from tests.reference.energy import PeakLimiter, PowerFollow, ProductionRules
-from tests.reference.regulatory import Pid, RateControl, SetpointProgram, Twin
+from tests.reference.regulatory import Pid, Pin, RateControl, SetpointProgram, Twin
 from tests.reference.staging import Staging
 
 # the loops of a heat-treatment site
@@ -64,3 +66,30 @@ def both(kind: str, changes: dict[str, float], n_in: int, **lists: Any) -> tuple
         "peak_limiter": PeakLimiter, "power_follow": PowerFollow, "production_rules": ProductionRules,
     }  # fmt: skip
     return SingleBlock(kind, [*full.values(), *extra], n_in=n_in), twins[kind](**lists, **full)
+
+
+def good(*values: float | None) -> list[Pin]:
+    return [None if v is None else (v, 0x80) for v in values]
+
+
+class Rig:
+    """A block whose outputs are read by name and answered by a perfect consumer unless told otherwise."""
+
+    def __init__(self, block: SingleBlock, dt: float = 1.0) -> None:
+        self.block, self.dt, self.utc, self.local = block, dt, 0.0, 0.0
+        self.out: dict[str, float] = {}
+        self.q: dict[str, int] = {}
+
+    def __call__(self, pins: Sequence[Pin], n: int = 1, **answers: tuple[float, int]) -> dict[str, float]:
+        for _ in range(n):
+            back = [answers.get(name, (self.out.get(name, 0.0), 0xC0)) for name in self.block.kind.outputs]
+            out = self.block.step(pins, self.dt, utc=self.utc, local=self.local, back=back)
+            self.out = {k: v for k, (v, _) in zip(self.block.kind.outputs, out, strict=True)}
+            self.q = {k: q for k, (_, q) in zip(self.block.kind.outputs, out, strict=True)}
+            self.utc += self.dt
+            self.local += self.dt
+        return self.out
+
+    @property
+    def why(self) -> str:
+        return ctrl.modes.REASONS[int(self.out["why"])]

@@ -36,16 +36,18 @@ class Unit:
     silent: float = 0.0
     hours: float = 0.0
     tokens: float = 0.0
+    count: int = 0
 
     def switch(self, on: bool) -> None:
         if on != self.on:
             self.on, self.since, self.silent = on, 0.0, 0.0
+            self.count += on
 
 
 class Staging(Twin):
     n_out = 13
 
-    def __init__(self, units: list[tuple[float, ...]], **params: Any) -> None:
+    def __init__(self, units: list[tuple[float, float, float, float, float]], **params: Any) -> None:
         super().__init__(**params)
         self.units = [Unit(i, *u) for i, u in enumerate(units)]
         self.stage = 0
@@ -66,6 +68,8 @@ class Staging(Twin):
         return total
 
     def key(self, u: Unit) -> float:
+        if self.p["rotate"] > 1.5:
+            return u.count
         return u.hours if self.p["rotate"] > 0.5 else u.order
 
     def age(self, first: bool) -> None:
@@ -112,7 +116,7 @@ class Staging(Twin):
 
     def spare(self, q: float, u: Unit) -> bool:
         c = self.committed()
-        return q < c - u.capacity * self.p["down_spare"] and q <= self.p["up_above"] * (c - u.capacity)
+        return bool(q < c - u.capacity * self.p["down_spare"] and q <= self.p["up_above"] * (c - u.capacity))
 
     def stage_down(self, q: float) -> int:
         on = sorted((u for u in self.units if u.on and not u.away), key=lambda u: (self.key(u), u.index))
