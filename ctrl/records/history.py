@@ -49,6 +49,7 @@ create table event (id integer primary key, utc real not null, body text not nul
 
 Floats = NDArray[np.float64]
 Bytes = NDArray[np.uint8]
+Keep = NDArray[np.bool_]
 
 
 class HistoryError(Exception):
@@ -285,12 +286,12 @@ class AsyncHistory:
 
 
 class HistoryReader:
-    """Reads a history file, also while it is being written (then up to the last flush)."""
+    """Reads a history file, also while it is being written (then up to the last flush); any thread may use it."""
 
     def __init__(self, path: Path | str) -> None:
         if not Path(path).is_file():
             raise HistoryError(f"{path} does not exist")
-        self._db = sqlite3.connect(f"file:{Path(path).resolve()}?mode=ro", uri=True)
+        self._db = sqlite3.connect(f"file:{Path(path).resolve()}?mode=ro", uri=True, check_same_thread=False)
         try:
             facts = dict(self._db.execute("select key, value from meta"))
         except sqlite3.DatabaseError as error:
@@ -316,26 +317,8 @@ class HistoryReader:
 
     def series(self, tag: str, t0: float = -math.inf, t1: float = math.inf) -> tuple[Floats, Floats, Bytes]:
         """(utc s, value, status byte) of one tag for t0 <= utc <= t1, each an array [n]. Raises KeyError."""
-        number = self._ids[tag]
-        chunks = self._db.execute(
-            "select b.n, b.times, c.data from block b join chunk c on c.block = b.id and c.tag = ?"
-            " where b.t_max >= ? and b.t_min <= ? order by b.id",
-            (number, t0, t1),
-        )
-        times: list[Floats] = [np.empty(0)]
-        values: list[Floats] = [np.empty(0)]
-        statuses: list[Bytes] = [np.empty(0, np.uint8)]
-        for n, packed_times, packed in chunks:
-            t = _unshuffle(zlib.decompress(packed_times), n)
-            data = zlib.decompress(packed)
-            v, q = _unshuffle(data[: 8 * n], n), np.frombuffer(data, np.uint8, n, 8 * n)
-            if t.min() < t0 or t.max() > t1:
-                keep = (t >= t0) & (t <= t1)
-                t, v, q = t[keep], v[keep], q[keep]
-            times.append(t)
-            values.append(v)
-            statuses.append(q)
-        return np.concatenate(times), np.concatenate(values), np.concatenate(statuses)
+        blocks = self._blocks(t0, t1)
+        return (_join([t[keep] for _, t, keep in blocks], np.float64), *self._column(tag, blocks))
 
     def frame(self, tags: Sequence[str] | None = None, t0: float = -math.inf, t1: float = math.inf) -> pd.DataFrame:
         """A pandas DataFrame: index UTC time, one float column a tag; a value with bad status is NaN.
@@ -346,11 +329,11 @@ class HistoryReader:
 
         names = [tag.name for tag in self._tags] if tags is None else list(tags)
         columns: dict[str, Floats] = {}
-        times = np.empty(0)
+        blocks = self._blocks(t0, t1)
         for name in names:
-            times, values, statuses = self.series(name, t0, t1)
+            values, statuses = self._column(name, blocks)
             columns[name] = np.where(statuses >= quality.UNCERTAIN, values, np.nan)
-        index = pd.to_datetime(times, unit="s", utc=True)
+        index = pd.to_datetime(_join([t[keep] for _, t, keep in blocks], np.float64), unit="s", utc=True)
         frame = pd.DataFrame(columns, index=index)
         frame.index.name = "utc"
         frame.attrs["units"] = {tag.name: tag.unit for tag in self._tags if tag.name in columns}
@@ -361,6 +344,33 @@ class HistoryReader:
         rows = self._db.execute("select body from event where utc between ? and ? order by id", (t0, t1))
         return [json.loads(body) for (body,) in rows]
 
+    def _blocks(self, t0: float, t1: float) -> list[tuple[int, Floats, Keep]]:
+        """(block, its times [n], which of its rows are wanted) of the blocks that touch t0 .. t1."""
+        rows = self._db.execute(
+            "select id, n, times from block where t_max >= ? and t_min <= ? order by id", (t0, t1)
+        ).fetchall()
+        blocks: list[tuple[int, Floats, Keep]] = []
+        for number, n, packed in rows:
+            t = _unshuffle(zlib.decompress(packed), n)
+            blocks.append((number, t, (t >= t0) & (t <= t1)))
+        return blocks
+
+    def _column(self, tag: str, blocks: Sequence[tuple[int, Floats, Keep]]) -> tuple[Floats, Bytes]:
+        """(value, status byte) of one tag in the wanted rows of some blocks."""
+        number = self._ids[tag]
+        values: list[Floats] = []
+        statuses: list[Bytes] = []
+        for block, t, keep in blocks:
+            n = len(t)
+            (packed,) = self._db.execute(
+                "select data from chunk where tag = ? and block = ?", (number, block)
+            ).fetchone()
+            data = zlib.decompress(packed)
+            m = len(data) // 9  # a writer may have made the block longer since its times were read
+            values.append(_unshuffle(data[: 8 * m], m)[:n][keep])
+            statuses.append(np.frombuffer(data, np.uint8, m, 8 * m)[:n][keep])
+        return _join(values, np.float64), _join(statuses, np.uint8)
+
 
 def canonical(body: Any) -> bytes:
     """JSON with sorted keys, no spaces and ASCII only: equal content gives equal bytes.
@@ -368,6 +378,10 @@ def canonical(body: Any) -> bytes:
     Raises TypeError or ValueError for what is not plain finite JSON.
     """
     return json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False).encode("ascii")
+
+
+def _join(parts: Sequence[NDArray[Any]], dtype: type[Any]) -> NDArray[Any]:
+    return np.concatenate(parts) if parts else np.empty(0, dtype)
 
 
 def _shuffle(values: Floats) -> Bytes:

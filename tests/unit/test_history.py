@@ -3,6 +3,8 @@
 import math
 import sqlite3
 import struct
+import subprocess
+import sys
 import threading
 import time
 from array import array
@@ -115,6 +117,20 @@ def test_what_was_flushed_is_there_while_the_writer_lives(tmp_path):
     writer.flush()
     assert list(HistoryReader(tmp_path / "h.db").series("furnace_temp")[1]) == [1, 2]
     writer.close()
+
+
+def test_a_killed_process_loses_nothing_that_was_flushed(tmp_path):
+    code = (
+        "import os, sys; from ctrl.records.history import *;"
+        "w = HistoryWriter(sys.argv[1], [TagMeta('x', '', 'float')], {});"
+        "[w.row(i, [float(i)], b'\\x80') for i in range(1500)]; w.event({'utc': 3}); w.flush();"
+        "w.row(1500, [0.0], b'\\x80'); os.kill(os.getpid(), 9)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(tmp_path / "h.db")], check=False).returncode == -9
+    reader = HistoryReader(tmp_path / "h.db")
+    assert list(reader.series("x")[1]) == list(range(1500))
+    assert reader.events() == [{"utc": 3}]
+    assert reader.digest is None
 
 
 def test_the_frame_has_units_and_no_bad_numbers(tmp_path):
