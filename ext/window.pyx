@@ -221,6 +221,7 @@ register(Kind(
     left [s] = seconds left in the meter's window: more than resync_tol [s] off the own count re-aligns (E keeps the mean of
     the part that still counts). Unwired: windows aligned to UTC. left unreadable: own count.
     Bad x: the last Pf counts and the window is uncertain. When x returns and counter [x-unit * h] was readable before and
-    after, its difference replaces what was assumed. A window not seen whole is uncertain 0x4C, one with assumed energy 0x48, x bad now 0x44.
+    after, its difference replaces what was assumed.
+    Status: x bad now 0x44, a window with assumed energy 0x48, one not seen whole 0x4C, else as x.
     Source: block-interval demand of IEC 62052/62053 electricity meters; FF-891 integrator block."""),
     _step, _back)

@@ -191,6 +191,11 @@ def test_trip_latches_until_reset_with_the_condition_gone() -> None:
     assert unlatched == [0, 1, 1, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0]
 
 
+def test_trip_is_not_reset_while_the_alarm_still_counts_its_off_delay() -> None:
+    rows = [(1, 0), (0, 1), (0, 0), (0, 0), (0, 1)]
+    assert runs(block("alarm", latch_trip=1, off_delay=3), rows, (0, 3)) == [(1, 1)] * 4 + [(0, 0)]
+
+
 # ---------------------------------------------------------------- expr
 def value(words: tuple[str | float, ...], *pins: tuple[float, int]) -> tuple[float, int]:
     return ext.SingleBlock("expr", code(*words), len(pins)).step(pins, 1.0)[0]
