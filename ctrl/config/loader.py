@@ -23,9 +23,10 @@ from ctrl.config.model import Site
 from ctrl.config.override import apply, read_override
 from ctrl.config.problems import ConfigError, Problem
 from ctrl.config.reader import Document, read
+from ctrl.config.schema import schema
 from ctrl.config.secrets import check_secrets
 from ctrl.config.templates import expand
-from ctrl.config.validate import schema, validate
+from ctrl.config.validate import validate
 from ctrl.units import Quantity
 
 __all__ = ["check", "load", "schema"]

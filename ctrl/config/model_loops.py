@@ -50,14 +50,14 @@ def _setpoint(value: Any) -> Any:
     return {"from": operand.ref} if operand.ref else {"value": operand.value}
 
 
-SetpointField = Annotated[Setpoint, BeforeValidator(_setpoint)]
+SetpointField = Annotated[Setpoint, BeforeValidator(_setpoint, json_schema_input_type=str | Setpoint)]
 
 
 def _expressions(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
 
-Conditions = Annotated[tuple[Expr, ...], BeforeValidator(_expressions)]
+Conditions = Annotated[tuple[Expr, ...], BeforeValidator(_expressions, json_schema_input_type=str | tuple[Expr, ...])]
 
 
 def _rung(value: Any) -> str:

@@ -66,7 +66,7 @@ def _price(value: Any) -> Any:
     return {"of": value} if isinstance(value, str) else value
 
 
-PriceField = Annotated[ScaledPrice, BeforeValidator(_price)]
+PriceField = Annotated[ScaledPrice, BeforeValidator(_price, json_schema_input_type=str | ScaledPrice)]
 
 
 class DemandCharge(Part):

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import PlainValidator, WithJsonSchema
+from pydantic import Field, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from ctrl.units import Quantity, Range, Unit, UnitError, parse_quantity, parse_range, parse_unit
@@ -154,12 +154,12 @@ def _number(lo: float | None, hi: float | None, above: float | None, whole: bool
 
 def number(lo: float | None = None, hi: float | None = None, above: float | None = None) -> Any:
     """Validator and JSON Schema of a dimensionless number with bounds."""
-    return PlainValidator(_number(lo, hi, above, whole=False))
+    return PlainValidator(_number(lo, hi, above, whole=False), Annotated[float, Field(ge=lo, le=hi, gt=above)])
 
 
 def whole(lo: float | None = None, hi: float | None = None) -> Any:
-    """Validator of a whole number with bounds."""
-    return PlainValidator(_number(lo, hi, None, whole=True))
+    """Validator and JSON Schema of a whole number with bounds."""
+    return PlainValidator(_number(lo, hi, None, whole=True), Annotated[int, Field(ge=lo, le=hi)])
 
 
 AnyQuantity = Annotated[Quantity, PlainValidator(read_quantity), _schema("number and unit", "870 degC")]

@@ -16,6 +16,7 @@ from ctrl.config.model_signals import Signal
 from ctrl.config.problems import did_you_mean
 from ctrl.config.quantity import Name
 from ctrl.config.reader import Document, Loc, path_text
+from ctrl.config.schema import raw_schema
 from ctrl.config.tags import Draft
 
 SECTIONS: dict[str, TypeAdapter[Any]] = {
@@ -34,16 +35,6 @@ PARTS: dict[str, TypeAdapter[Any]] = {
 # children that may fall out alone, so that the rest of their owner is still checked
 _CHILDREN = {"devices": "points", "sources": "feeds"}
 _YES_NO = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
-_SCHEMA: dict[str, Any] = {}
-
-
-def schema() -> dict[str, Any]:
-    """JSON Schema (2020-12) of a site file, for editors."""
-    if not _SCHEMA:
-        _SCHEMA.update(Site.model_json_schema(by_alias=True))
-        _SCHEMA["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-        _SCHEMA["title"] = "loopwright site"
-    return _SCHEMA
 
 
 def validate(document: Document) -> tuple[Site | None, Draft]:
@@ -155,7 +146,7 @@ def _kind_hint(kind: str, value: Any) -> str:
 def _resolve(node: dict[str, Any]) -> list[dict[str, Any]]:
     """A schema node with references followed and unions opened."""
     if "$ref" in node:
-        return _resolve(schema()["$defs"][str(node["$ref"]).rpartition("/")[2]])
+        return _resolve(raw_schema()["$defs"][str(node["$ref"]).rpartition("/")[2]])
     for key in ("anyOf", "oneOf", "allOf"):
         if key in node:
             return [found for part in node[key] for found in _resolve(part)]
@@ -164,7 +155,7 @@ def _resolve(node: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _nodes_at(loc: tuple[int | str, ...]) -> list[dict[str, Any]]:
     """Schema nodes that describe the place `loc`, union tags included in it."""
-    nodes = _resolve(schema())
+    nodes = _resolve(raw_schema())
     for step in loc:
         following: list[dict[str, Any]] = []
         for node in nodes:
@@ -172,8 +163,8 @@ def _nodes_at(loc: tuple[int | str, ...]) -> list[dict[str, Any]]:
                 following += _resolve(node["items"]) if isinstance(node.get("items"), dict) else []
             elif step in node.get("properties", {}):
                 following += _resolve(node["properties"][step])
-            elif isinstance(node.get("additionalProperties"), dict):
-                following += _resolve(node["additionalProperties"])
+            for pattern in node.get("patternProperties", {}).values():  # names of our own: devices, loops ...
+                following += _resolve(pattern)
             if not isinstance(step, int) and _is_member(node, step):
                 following.append(node)
         nodes = following
