@@ -28,7 +28,14 @@ def sources_from_config(site: Site, fetch: Fetch) -> tuple[HttpJsonSource, ...]:
     """The sources of the site on this transport. Secrets are resolved at each request, not here."""
     feeds = feeds_from_config(site)
     return tuple(
-        HttpJsonSource(name, part.url, tuple(feed for feed in feeds if feed.source == name), fetch, _headers(part.auth))
+        HttpJsonSource(
+            name,
+            part.url,
+            tuple(feed for feed in feeds if feed.source == name),
+            fetch,
+            # an address of the override file is a simulated plant: it needs no secret and must not be told one
+            _headers(None if name in site.overridden else part.auth),
+        )
         for name, part in site.sources.items()
     )
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from ctrl.config.secrets import secret_name
 from ctrl.signals.base import FeedError
 
-_SECRET = re.compile(r"\$\{secret:([a-z][a-z0-9_]{0,63})\}")
 _RUN_SECRETS = Path("/run/secrets")
 
 
@@ -19,10 +18,9 @@ def resolve(text: str, environ: Mapping[str, str] = os.environ, run_secrets: Pat
     Looked up in this order: systemd credentials ($CREDENTIALS_DIRECTORY/name), /run/secrets/name, the variable
     CTRL_SECRET_NAME. Raises FeedError that names the secret and the places, never a value.
     """
-    match = _SECRET.fullmatch(text)
-    if match is None:
+    name = secret_name(text)
+    if name is None:
         return text
-    name = match.group(1)
     folders = [Path(environ["CREDENTIALS_DIRECTORY"])] if "CREDENTIALS_DIRECTORY" in environ else []
     for folder in (*folders, run_secrets):
         try:

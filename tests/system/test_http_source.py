@@ -39,7 +39,7 @@ class Site:
 
     def __init__(self, url: str) -> None:
         self.clock = clocks.VirtualClock(T0)
-        self.fetch = HttpFetch(deadline_s=0.4)
+        self.fetch = HttpFetch(deadline_s=0.25)
         source = HttpJsonSource("market", url, (PRICE,), self.fetch, dict)
         self.taken: list[Profile | Orders] = []
         self.events: list[Event] = []
@@ -85,7 +85,7 @@ def test_a_fault_leaves_the_last_curve_is_told_once_and_passes(fault: Any) -> No
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         server.fault = fault
         took = [await site.ask() for _ in range(3)]
-        assert max(took) < 0.4 + 0.6
+        assert max(took) < 0.25 + 0.6
         assert site.poll.last == last
         assert len(site.taken) == 1
         assert [e.event for e in site.events] == ["IT_FAILED"]
@@ -158,7 +158,7 @@ def answered(
                 writer.close()
 
         server = await asyncio.start_server(accept, "127.0.0.1", 0)
-        fetch = HttpFetch(deadline_s=0.4, max_bytes=max_bytes)
+        fetch = HttpFetch(deadline_s=0.25, max_bytes=max_bytes)
         try:
             port = server.sockets[0].getsockname()[1]
             return (await fetch(f"http://127.0.0.1:{port}{path}", {"X-Api-Key": "very-secret"})).body
@@ -229,7 +229,7 @@ def test_a_server_that_drips_bytes_is_cut_off_at_the_total_deadline(head: bytes)
             await asyncio.sleep(0.05)
 
     begin = clocks.system_boot_ns()
-    with pytest.raises(FeedError, match=r"within 0.4 s|not reachable"):
+    with pytest.raises(FeedError, match=r"within 0.25 s|not reachable"):
         answered(serve)
     assert (clocks.system_boot_ns() - begin) * 1e-9 < 1.0
 

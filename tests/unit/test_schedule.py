@@ -360,15 +360,15 @@ def test_a_step_of_the_wall_clock_neither_stalls_nor_bursts(wall: Wall, step: fl
 
     async def use(schedule: LiveSchedule) -> None:
         schedule.add("tick", lambda: ticks.append(clock.wall_mono()), Every(0.1), misfire_grace_s=5)
-        await asyncio.sleep(0.35)
+        await asyncio.sleep(0.25)
         wall.offset += step
-        await asyncio.sleep(0.45)
+        await asyncio.sleep(0.35)
 
     events = live(clock, use, wall)
     gaps = [b - a for a, b in itertools.pairwise(ticks)]
     assert max(gaps) <= 0.1 * 1.5 + 0.05
     assert min(gaps) >= 0.1 * 0.5 - 0.05
-    assert 6 <= len(ticks) <= 9
+    assert 4 <= len(ticks) <= 7
     assert [e.event for e in events] == ["clock_step"]
     assert events[0].data["step_s"] == pytest.approx(step, abs=0.3)
 
@@ -382,18 +382,19 @@ def test_a_small_step_back_does_not_repeat_a_date_and_a_jump_over_one_runs_it_on
     wall.offset = next_hour.timestamp() - clocks.system_utc() - 0.2
 
     async def use(schedule: LiveSchedule) -> None:
+        schedule.add("often", lambda: None, Every(0.05), misfire_grace_s=9)  # so that the clock is looked at often
         schedule.add("hourly", lambda: runs.append(wall.utc()), rule, misfire_grace_s=120)
         await asyncio.sleep(0.5)
         assert len(runs) == 1
         wall.offset -= 60  # back over the date: not again
-        await asyncio.sleep(1.2)
+        await asyncio.sleep(0.3)
         assert len(runs) == 1
         assert schedule.jobs()[0].next_run_utc == next_hour.timestamp() + 3600
         wall.offset += 3660  # over the next date, still within its grace
-        await asyncio.sleep(1.2)
+        await asyncio.sleep(0.3)
         assert len(runs) == 2
         wall.offset += 3 * 3600 + 600  # over three dates, the last too long ago
-        await asyncio.sleep(1.2)
+        await asyncio.sleep(0.3)
         assert len(runs) == 2
         assert schedule.jobs()[0].missed == 3
 
@@ -410,10 +411,10 @@ def test_an_overrun_is_counted_and_never_queued() -> None:
 
     async def use(schedule: LiveSchedule) -> None:
         schedule.add("slow", slow, Every(0.1), misfire_grace_s=5, at_start=True)
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(0.7)
         info = schedule.jobs()[0]
-        assert info.overruns >= 4
-        assert len(runs) <= 5
+        assert info.overruns >= 2
+        assert len(runs) <= 4
 
     events = live(clocks.LiveClock(), use)
     assert [e.event for e in events].count("job_overrun") >= 1

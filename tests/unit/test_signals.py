@@ -11,11 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctrl import clock as clocks
+from ctrl.config.loader import load
+from ctrl.config.model import Site
 from ctrl.messages import Event, Profile, decode, encode
 from ctrl.schedule import ClockedScheduler, Every
 from ctrl.signals import csv as csv_source
 from ctrl.signals.base import Feed, FeedError, Order, Orders, Response
-from ctrl.signals.from_config import feed_specs
+from ctrl.signals.from_config import feed_specs, feeds_from_config, sources_from_config
 from ctrl.signals.http_json import HttpJsonSource, parse
 from ctrl.signals.plausible import check_plausible
 from ctrl.signals.poller import Poll, start_polls
@@ -299,6 +301,16 @@ def test_an_unlikely_change_is_only_doubted() -> None:
     assert not caught.value.persistent
 
 
+def test_weather_that_changes_by_a_factor_of_ten_is_doubted_not_banned() -> None:
+    sunny = [0.0] * 6 + [5.0 * i for i in range(1, 7)] + [30.0 - 5.0 * i for i in range(6)] + [0.0] * 6
+    cloudy = [0.0 if v == 0.0 else 0.3 + 0.1 * (i % 5) + 0.12 * v * (i % 3) for i, v in enumerate(sunny)]
+    with pytest.raises(FeedError, match="times what it was") as caught:
+        check_plausible(curve(cloudy), curve(sunny))
+    assert not caught.value.persistent
+    with pytest.raises(FeedError, match="unit changed"):
+        check_plausible(curve([v * 1000 for v in sunny]), curve(sunny))
+
+
 @pytest.mark.parametrize("shift", [1, -1])
 def test_a_curve_shifted_by_an_hour_with_a_zero_is_refused(shift: int) -> None:
     moved = [0.0, *DAY[:-1]] if shift > 0 else [*DAY[1:], 0.0]
@@ -481,6 +493,38 @@ def test_secrets_come_from_credentials_then_run_then_environment(tmp_path: Path)
     with pytest.raises(FeedError, match="CTRL_SECRET_MARKET_KEY") as caught:
         resolve("${secret:market_key}", env, run)
     assert "from-" not in str(caught.value)
+
+
+def test_feeds_and_headers_of_a_site_and_no_secret_for_a_simulated_plant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = load(Path(__file__).parents[2] / "configs" / "heat_treatment" / "site.yaml")
+    feeds = {feed.tag: feed for feed in feeds_from_config(site)}
+    price, orders, stock = feeds["market.day_ahead"], feeds["erp.orders"], feeds["erp.stock"]
+    assert (price.unit, price.every_s, price.horizon_s, price.stale_after_s) == ("EUR/MWh", 900, 126_000, 93_600)
+    assert orders.fields == {"id": "no", "due": "due_at", "mass": "qty_t"}
+    assert stock.horizon_s is None
+    asked: list[Mapping[str, str]] = []
+
+    async def fetch(url: str, headers: Mapping[str, str]) -> Response:
+        asked.append({"url": url, **headers})
+        return Response(500, "", b"")
+
+    def ask(site: Site) -> None:
+        source = next(s for s in sources_from_config(site, fetch) if s.name == "market")
+        with pytest.raises(FeedError):
+            asyncio.run(source.read(source.feeds[0], T0, None))
+
+    monkeypatch.delenv("CTRL_SECRET_MARKET_KEY", raising=False)
+    ask(site)  # the secret is missing: found when asked, and nothing was sent
+    assert asked == []
+    monkeypatch.setenv("CTRL_SECRET_MARKET_KEY", "k")
+    ask(site)
+    assert asked == [{"url": "https://prices.example/da/DE-LU", "X-Api-Key": "k"}]
+    override = tmp_path / "override.yaml"
+    override.write_text("sources:\n  market: {url: http://127.0.0.1:8123/market}\n")
+    ask(load(Path(__file__).parents[2] / "configs" / "heat_treatment" / "site.yaml", override))
+    assert asked[1:] == [{"url": "http://127.0.0.1:8123/market/DE-LU"}]
 
 
 def test_specs_for_control_leave_out_lists_of_orders() -> None:
