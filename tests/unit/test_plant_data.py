@@ -131,7 +131,7 @@ class TestMarket:
 
     @pytest.mark.parametrize(
         ("name", "step", "low", "high"),
-        [("base_load", 900, 80, 170), ("press_shop", 900, 8, 30), ("co2", 3600, 300, 550)],
+        [("base_load", 900, 40, 100), ("press_shop", 900, 5, 24), ("co2", 3600, 300, 550)],
     )
     def test_other_files(self, name, step, low, high):
         series = read_series(CONTEXT, f"data/{name}.csv", hold=True, what=name)
