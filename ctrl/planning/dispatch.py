@@ -46,14 +46,14 @@ class Dispatch:
         self._limit = spec.solver.time_limit if clock else None
         self._lp = HotLp(spec.solver, self._limit)
         self._committed: tuple[tuple[float, int], ...] = ()
-        self._committed_at = -np.inf
+        self._committed_at: float | None = None
         self._last: Plan | None = None
         self._count = 0
 
     def commit_due(self, utc: float) -> bool:
         """True when on/off decisions are to be taken anew at `utc` s, events apart."""
         every = self.spec.commit_every_s
-        return bool(utc // every > self._committed_at // every)
+        return self._committed_at is None or utc // every > self._committed_at // every
 
     def plan(self, state: PlanState, inputs: PlanInputs, commit: bool) -> Plan:
         """A plan from `state` on. commit: decide on/off anew, else keep the last decisions while they are possible."""
@@ -130,17 +130,18 @@ class Dispatch:
         return np.asarray(values[np.maximum(at, 0)])
 
     def _describe(self, ident: str, case: Case, outcome: _Outcome, inputs: PlanInputs) -> Plan:
-        relaxed = relaxed_of(case, outcome.x, inputs)
+        state, relaxed = case.state, relaxed_of(case, outcome.x, inputs)
         words = "; ".join(f"{r.what} by {r.amount:.2f} {r.unit}" for r in relaxed[:5])
         return Plan(
             id=ident,
-            utc=case.state.utc,
-            valid_until=case.state.utc + self.spec.valid_s,
+            utc=state.utc,
+            valid_until=state.utc + self.spec.valid_s,
             status="relaxed" if relaxed else "optimal",
             steps=steps_of(case, outcome.x, reasons_of(case, outcome.x, inputs)),
             costs=costs_of(case, outcome.x),
             relaxed=relaxed,
-            substitutes=inputs.substitutes(),
+            substitutes=(*inputs.substitutes(-np.inf, state.utc + self.spec.valid_s), *inputs.notes),
+            outlook=inputs.substitutes(state.utc + self.spec.valid_s, np.inf),
             solved=outcome.solved,
             message=f"relaxed: {words}" if relaxed else "optimal",
         )
@@ -162,7 +163,8 @@ class Dispatch:
             steps=steps,
             costs=NO_COSTS,
             relaxed=last.relaxed if last is not None and steps else (),
-            substitutes=inputs.substitutes(),
+            substitutes=(*inputs.substitutes(-np.inf, state.utc + self.spec.valid_s), *inputs.notes),
+            outlook=inputs.substitutes(state.utc + self.spec.valid_s, np.inf),
             solved=why,
             message=message,
         )

@@ -33,8 +33,8 @@ def steps_of(case: Case, x: Floats, reasons: tuple[str, ...]) -> tuple[PlanStep,
     for k in range(grid.first, grid.n):
         steps.append(
             PlanStep(
-                utc=_tidy(max(grid.edges[k], grid.now)),
-                hours=_tidy(grid.left[k]),
+                utc=float(max(grid.edges[k], grid.now)),
+                hours=float(grid.left[k]),
                 bat_power=_tidy(bat[k]),
                 rate=_tidy(rate[k]) if on[k] else 0.0,
                 line_on=bool(on[k]),

@@ -157,7 +157,7 @@ def clear_sky(utc: Floats, lat: float, lon: float) -> Floats:
 
 
 def clear_sky_p30(
-    history: History, now: float, until: float, *, lat: float, lon: float, step_s: float = 900.0
+    history: History, now: float, until: float, lat: float, lon: float, *, step_s: float = 900.0
 ) -> Curve:
     """PV power from the clear sky, at the 30th percentile of what PV has made of it; 0 kW without daylight history.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from itertools import pairwise
+from typing import Final
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -18,6 +19,7 @@ from ctrl.planning.state import Curve, Order
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+SHORTEST_S: Final = 1.0  # what is left of a step and shorter than this is over
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,7 +62,8 @@ def make_grid(now: float, spec: DispatchSpec) -> TimeGrid:
         done = until
     edges = start + np.array(offsets)
     hours = np.diff(edges) / 3600.0
-    left = np.clip((edges[1:] - np.maximum(edges[:-1], now)) / 3600.0, 0.0, None)
+    left = (edges[1:] - np.maximum(edges[:-1], now)) / 3600.0
+    left[left * 3600.0 < SHORTEST_S] = 0.0
     block, block_start = _groups(edges[:-1], spec.commit_every_s)
     window, window_start = _groups(edges[:-1], spec.prices.window_s)
     window_end = np.array([edges[np.flatnonzero(window == w)[-1] + 1] for w in range(len(window_start))])

@@ -216,6 +216,7 @@ def _window_sides(case: Case) -> Floats:
     grid, hours = case.grid, case.spec.prices.window_s / 3600.0
     side = np.where(grid.window_end > case.state.utc, 0.0, -NONE)
     running = grid.window[grid.first]
-    if case.spec.prices.window_s >= grid.hours[grid.first] * 3600:
+    begun = grid.edges[grid.first] <= case.state.utc
+    if begun and case.spec.prices.window_s >= grid.hours[grid.first] * 3600:
         side[running] = case.state.window_energy / hours
     return side

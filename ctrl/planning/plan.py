@@ -79,7 +79,10 @@ class Solved:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to do from `utc` s on, until `valid_until` s; a failed plan has no steps. Costs are those of the steps."""
+    """What to do from `utc` s on, until `valid_until` s; a failed plan has no steps. Costs are those of the steps.
+
+    substitutes: inputs that stand in for something better while the plan is valid; outlook: those that begin later.
+    """
 
     id: str
     utc: float
@@ -89,6 +92,7 @@ class Plan:
     costs: Costs
     relaxed: tuple[Relaxed, ...]
     substitutes: tuple[str, ...]
+    outlook: tuple[str, ...]
     solved: Solved
     message: str
 

@@ -108,7 +108,7 @@ def _why_off(case: Case, x: Floats, k: int, order: Order | None) -> str:
     lay, grid = case.layout, case.grid
     on = x[lay.of("on")][grid.block] > 0.5
     later = np.flatnonzero(on & (np.arange(grid.n) > k))
-    stock = f"stock {float(x[lay.of('net')][k]):.1f} t"
+    stock = f"stock {round(float(x[lay.of('net')][k]), 1) + 0.0:.1f} t"  # + 0.0: no minus zero
     if not later.size:
         return f"line off: {stock} is enough"
     then = int(later[0])

@@ -64,7 +64,7 @@ def _at(step: PlanStep) -> str:
 
 
 def _times(plan: Plan, spec: DispatchSpec, state: PlanState) -> Iterator[str]:
-    if abs(plan.steps[0].utc - state.utc) > 1e-3:
+    if not 0 <= plan.steps[0].utc - state.utc < 1.0:
         yield f"the plan starts at utc {plan.steps[0].utc:.0f}, not now"
     for a, b in pairwise(plan.steps):
         if abs(a.utc + a.hours * 3600 - b.utc) > 0.01:

@@ -104,9 +104,13 @@ class PlanInputs:
     import_cap: Curve | None = None
     notes: tuple[str, ...] = ()
 
-    def substitutes(self) -> tuple[str, ...]:
-        """One line for every input that is not what it should be."""
-        found = [
+    def substitutes(self, start: float, end: float) -> tuple[str, ...]:
+        """One line for every input whose substitute begins in [start, end) utc s.
+
+        Beyond what a market has published every plan lives on forecasts; what counts as doubtful is a substitute
+        for something that the steps of the plan in force depend on.
+        """
+        return tuple(
             f"{name}: {curve.note or curve.source}"
             for name, curve in (
                 ("price", self.price),
@@ -115,6 +119,5 @@ class PlanInputs:
                 ("base_load", self.base_load),
                 ("sales", self.sales),
             )
-            if curve.substituted
-        ]
-        return (*found, *self.notes)
+            if curve.substituted_from is not None and start <= curve.substituted_from < end
+        )

@@ -1,0 +1,628 @@
+"""Economic dispatch on cases small enough to solve by hand, and everything around it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pytest
+
+from ctrl.messages import Profile
+from ctrl.planning import forecasts
+from ctrl.planning.dispatch import Dispatch, _possible
+from ctrl.planning.grid import book_orders, expected_sales, local_days, make_grid, mean_on
+from ctrl.planning.model import build, read_case
+from ctrl.planning.offers import offers
+from ctrl.planning.plan import Plan
+from ctrl.planning.problem import fixed_on
+from ctrl.planning.replay import check
+from ctrl.planning.solver import Answer, HotLp
+from ctrl.planning.spec import (
+    BatterySpec,
+    DispatchSpec,
+    EndSpec,
+    GridSpec,
+    LineSpec,
+    PriceSpec,
+    ProductionSpec,
+    SolverSpec,
+)
+from ctrl.planning.state import Curve, Order, PlanInputs, PlanState
+from ctrl.quality import GOOD, UNCERTAIN_SUBSTITUTED
+
+BERLIN = ZoneInfo("Europe/Berlin")
+T0 = datetime(2018, 3, 6, tzinfo=BERLIN).timestamp()  # a Tuesday, midnight
+
+FLAT = PriceSpec(1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 3600, 0.0)
+CELL = BatterySpec(power=10.0, capacity=20.0, efficiency=0.9, wear=0.01, soc_min=0.0, soc_max=100.0, reserve=0.0)
+PRESS = LineSpec(
+    rate_min=0.5, rate_max=1.0, fixed=10.0, per_rate=100.0, holding=0.0, min_run=1, min_stop=1, start_cost=0
+)
+STORE = ProductionSpec(stock_min=0.0, stock_max=50.0, lateness=5.0, holding=0.0)
+
+
+def small(hours: int, **changes: object) -> DispatchSpec:
+    base = DispatchSpec(
+        name="plan",
+        timezone="Europe/Berlin",
+        lat=50.11,
+        lon=8.68,
+        grid=GridSpec(500.0, 500.0),
+        battery=None,
+        line=None,
+        production=None,
+        prices=FLAT,
+        end=EndSpec(0.0, 0.0),
+        solver=SolverSpec(0.0, 1000, 30.0),
+        steps=((3600, hours * 3600),),
+        commit_every_s=3600,
+        valid_s=2700.0,
+    )
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+def flagship() -> DispatchSpec:
+    return small(
+        48,
+        name="energy_plan",
+        grid=GridSpec(800.0, 300.0),
+        battery=BatterySpec(200.0, 400.0, 0.95, 0.015, 8.0, 95.0, 12.0),
+        line=LineSpec(0.55, 1.1, 28.0, 146.0, 28.0, 2.0, 2.0, 25.0),
+        production=ProductionSpec(4.0, 40.0, 160 / 24, 0.5 / 24),
+        prices=PriceSpec(1.0, 0.055, 0.9, 0.0, 0.075, 13.0, 900, 300.0),
+        end=EndSpec(50.0, 8.0),
+        solver=SolverSpec(0.005, 200, 30.0),
+        steps=((900, 43200), (3600, 172800)),
+    )
+
+
+def hourly(*values: float, start: float = T0, source: str = "feed") -> Curve:
+    return Curve(tuple((start + 3600.0 * i, v) for i, v in enumerate(values)), start + 3600.0 * len(values), source)
+
+
+def inputs(price: Curve, base: Curve, **changes: object) -> PlanInputs:
+    zero = hourly(0.0, start=price.steps[0][0])
+    return replace(PlanInputs(price, zero, zero, base, zero), **changes)  # type: ignore[arg-type]
+
+
+def state(**changes: object) -> PlanState:
+    return replace(PlanState(T0, 0.0, 0.0, 0.0, False, 600.0, 0.0, 0.0), **changes)  # type: ignore[arg-type]
+
+
+def flagship_inputs(now: float = T0, seed: int = 1) -> PlanInputs:
+    rng = np.random.default_rng(seed)
+    hours = np.arange(50)
+    start = now // 3600 * 3600
+    price = 0.04 + 0.02 * np.sin(2 * np.pi * (hours - 10) / 24) + 0.005 * rng.standard_normal(50)
+    pv = np.maximum(0.0, 120 * np.sin(np.pi * (hours % 24 - 6) / 12))
+    return PlanInputs(
+        hourly(*price.tolist(), start=start),
+        hourly(400.0, start=start),
+        hourly(*pv.tolist(), start=start),
+        hourly(*(110 + 40 * ((hours % 24 > 6) & (hours % 24 < 18))).tolist(), start=start),
+        hourly(12.0, start=start),
+        (Order("4711", now + 18 * 3600, 12.0), Order("4712", now + 42 * 3600, 14.0)),
+    )
+
+
+def flagship_state(**changes: object) -> PlanState:
+    return replace(state(soc=50.0, stock=15.0, line_on=True, rate=0.8), **changes)
+
+
+def solved(spec: DispatchSpec, start: PlanState, given: PlanInputs) -> Plan:
+    plan = Dispatch(spec).plan(start, given, commit=True)
+    assert check(plan, spec, start, given) == []
+    return plan
+
+
+# ---------------------------------------------------------------- by hand
+
+
+def test_battery_buys_cheap_and_uses_dear_exactly() -> None:
+    # 10 kWh bought at 0.10 give 9 stored and 8.1 delivered at 0.30, worn at 0.01:
+    # 20 kWh * 0.10 + 10 * 0.10 + (20 - 8.1) * 0.30 + 8.1 * 0.01 = 6.651
+    plan = solved(small(2, battery=CELL), state(), inputs(hourly(0.10, 0.30), hourly(20.0, 20.0)))
+    assert plan.status == "optimal"
+    assert [s.bat_power for s in plan.steps] == pytest.approx([-10.0, 8.1], abs=1e-6)
+    assert [s.soc for s in plan.steps] == pytest.approx([45.0, 0.0], abs=1e-6)
+    assert plan.costs.total == pytest.approx(6.651, abs=1e-6)
+    assert plan.costs.wear == pytest.approx(0.081, abs=1e-6)
+    assert plan.steps[0].reason == "battery charges: price 100 EUR/MWh, used 01:00 at 300"
+    assert plan.steps[1].reason == "battery discharges: price 300 EUR/MWh, charged 00:00 at 100"
+
+
+def test_battery_rests_when_the_spread_does_not_pay_for_losses_and_wear() -> None:
+    # a kWh bought at 0.10 delivers 0.81 kWh, worth 0.12 each after wear
+    plan = solved(small(2, battery=CELL), state(), inputs(hourly(0.10, 0.13), hourly(20.0, 20.0)))
+    assert [s.bat_power for s in plan.steps] == [0.0, 0.0]
+    assert plan.steps[0].reason == "battery rests"
+
+
+def test_order_makes_the_line_run_in_the_cheapest_hours_before_it() -> None:
+    spec = small(6, line=PRESS, production=STORE)
+    given = inputs(
+        hourly(0.30, 0.10, 0.20, 0.10, 0.05, 0.05), hourly(*[0.0] * 6), orders=(Order("4711", T0 + 4 * 3600, 2.0),)
+    )
+    plan = solved(spec, state(), given)
+    assert [s.rate for s in plan.steps] == pytest.approx([0, 1, 0, 1, 0, 0], abs=1e-6)
+    assert plan.costs.total == pytest.approx(22.0, abs=1e-6)  # 2 h at 110 kW and 0.10
+    assert plan.steps[1].reason == "line runs: cheapest of 4 hours before order 4711 due 04:00"
+    assert plan.steps[0].reason.startswith("line off: stock 0.0 t, starts again 01:00 in time for order 4711")
+
+
+def test_minimum_run_and_stop_shape_the_plan() -> None:
+    spec = small(6, line=replace(PRESS, min_run=3.0, min_stop=2.0), production=STORE)
+    given = inputs(hourly(0.1, 0.3, 0.1, 0.3, 0.1, 0.3), hourly(*[0.0] * 6), orders=(Order("1", T0 + 6 * 3600, 1.5),))
+    plan = solved(spec, state(line_on=True, line_minutes=60.0, rate=0.5), given)
+    # two hours are still owed, and they make 1.0 t; the rest costs least as more of the same run
+    assert [s.line_on for s in plan.steps] == [True, True, False, False, False, False] or [
+        s.line_on for s in plan.steps
+    ] == [True, True, True, False, False, False]
+    assert plan.steps[0].reason == "line runs: shortest run of 3 h"
+    assert sum(s.rate for s in plan.steps) == pytest.approx(1.5, abs=1e-6)
+
+
+def test_line_waits_out_its_minimum_stop() -> None:
+    spec = small(4, line=replace(PRESS, min_stop=2.0), production=STORE)
+    given = inputs(hourly(0.1, 0.1, 0.3, 0.3), hourly(*[0.0] * 4), orders=(Order("1", T0 + 4 * 3600, 2.0),))
+    plan = solved(spec, state(line_minutes=0.0), given)
+    assert [s.line_on for s in plan.steps] == [False, False, True, True]
+
+
+def test_peak_costs_only_what_exceeds_the_floor() -> None:
+    spec = small(2, prices=replace(FLAT, demand=10.0, expected_peak=60.0))
+    plan = solved(spec, state(month_peak=70.0), inputs(hourly(0.1, 0.1), hourly(50.0, 100.0)))
+    assert plan.costs.peak == pytest.approx(300.0)
+    assert {s.peak_target for s in plan.steps} == {100.0}
+    quiet = solved(spec, state(month_peak=70.0), inputs(hourly(0.1, 0.1), hourly(50.0, 65.0)))
+    assert quiet.costs.peak == 0.0
+    assert {s.peak_target for s in quiet.steps} == {70.0}
+
+
+def test_battery_shaves_the_peak_down_to_the_floor_and_no_further() -> None:
+    spec = small(2, battery=CELL, prices=replace(FLAT, demand=10.0, expected_peak=60.0))
+    plan = solved(spec, state(soc=50.0), inputs(hourly(0.1, 0.1), hourly(50.0, 66.0)))
+    assert plan.steps[1].grid <= 60.0 + 1e-6
+    assert plan.costs.peak == 0.0
+
+
+def test_energy_of_the_running_window_counts() -> None:
+    # 30 kWh in the first half of the window: 100 kW over the rest makes 80 kWh in the hour
+    spec = small(2, prices=replace(FLAT, demand=10.0), steps=((1800, 7200),), commit_every_s=3600)
+    start = state(utc=T0 + 1800, window_energy=30.0, window_elapsed=1800.0)
+    plan = solved(spec, start, inputs(hourly(0.1, 0.1), hourly(100.0, 20.0)))
+    assert plan.steps[0].peak_target == pytest.approx(80.0)
+    assert len(plan.steps) == 3
+
+
+def test_negative_price_never_charges_and_discharges_at_once() -> None:
+    spec = small(3, battery=CELL, prices=replace(FLAT, sell_times=0.9))
+    given = inputs(hourly(-0.2, -0.2, 0.1), hourly(20.0, 20.0, 20.0))
+    dispatch = Dispatch(spec)
+    plan = dispatch.plan(state(soc=80.0), given, commit=True)
+    assert check(plan, spec, state(soc=80.0), given) == []
+    # room for 4 kWh, more when it empties first: discharge then charge would lose energy that is paid for
+    again = dispatch.plan(state(soc=80.0), given, commit=False)
+    assert check(again, spec, state(soc=80.0), given) == []
+    assert again.costs.total == pytest.approx(plan.costs.total, abs=1e-4)
+    assert plan.steps[1].soc == pytest.approx(100.0, abs=1e-3)
+
+
+def test_rate_follows_its_ramp() -> None:
+    spec = small(4, line=replace(PRESS, ramp=0.1), production=STORE)
+    given = inputs(hourly(0.1, 0.1, 0.1, 0.1), hourly(*[0.0] * 4), orders=(Order("1", T0 + 4 * 3600, 3.0),))
+    plan = solved(spec, state(line_on=True, rate=0.5), given)
+    assert [s.rate for s in plan.steps] == pytest.approx([0.6, 0.7, 0.8, 0.9], abs=1e-6)
+
+
+# ---------------------------------------------------------------- quality of a plan
+
+
+def test_impossible_order_is_named_with_its_lateness() -> None:
+    spec = small(6, line=PRESS, production=STORE)
+    given = inputs(hourly(*[0.1] * 6), hourly(*[0.0] * 6), orders=(Order("A12", T0 + 2 * 3600, 3.0),))
+    plan = solved(spec, state(), given)
+    assert plan.status == "relaxed"
+    late = next(r for r in plan.relaxed if r.what.startswith("order"))
+    assert late.what == "order A12 late"
+    assert late.amount == pytest.approx(1.0, abs=1e-4)
+    assert late.unit == "h"
+    assert "order A12 late by 1.00 h" in plan.message
+
+
+def test_one_late_order_does_not_make_others_late() -> None:
+    spec = small(8, line=replace(PRESS, start_cost=50.0), production=STORE)
+    orders = (Order("A", T0 + 3600, 2.0), Order("B", T0 + 6 * 3600, 2.0))
+    plan = solved(spec, state(), inputs(hourly(*[0.1] * 4, *[0.9] * 4), hourly(*[0.0] * 8), orders=orders))
+    assert [r.what for r in plan.relaxed if r.what.startswith("order")] == ["order A late"]
+
+
+def test_stock_limits_give_way_before_orders() -> None:
+    spec = small(2, line=PRESS, production=replace(STORE, stock_min=5.0))
+    given = inputs(hourly(0.1, 0.1), hourly(0.0, 0.0), orders=(Order("A", T0 + 3600, 2.0),))
+    plan = solved(spec, state(stock=5.0), given)
+    assert plan.status == "relaxed"
+    assert [r.what for r in plan.relaxed] == ["stock below 5 t"]
+    assert plan.relaxed[0].amount == pytest.approx(1.0, abs=1e-4)
+
+
+def test_import_beyond_the_connection_is_the_last_resort_and_named() -> None:
+    spec = small(2, grid=GridSpec(50.0, 0.0))
+    plan = solved(spec, state(), inputs(hourly(0.1, 0.1), hourly(40.0, 60.0)))
+    assert [(r.what, r.amount) for r in plan.relaxed] == [("import limit", pytest.approx(10.0))]
+
+
+def test_capacity_limit_of_the_grid_operator_holds() -> None:
+    spec = small(2, battery=CELL)
+    given = inputs(hourly(0.1, 0.1), hourly(20.0, 20.0), import_cap=hourly(500.0, 15.0))
+    plan = solved(spec, state(soc=10.0), given)
+    assert plan.steps[1].grid <= 15.0 + 1e-6
+    assert plan.status == "optimal"
+
+
+def test_reserve_for_peaks_is_never_planned_away() -> None:
+    spec = flagship()
+    plan = solved(spec, flagship_state(soc=50.0), flagship_inputs())
+    assert min(s.soc for s in plan.steps) >= 20.0 - 1e-6
+    low = solved(spec, flagship_state(soc=10.0), flagship_inputs())
+    assert min(s.soc for s in low.steps) >= 10.0 - 1e-6
+    assert low.steps[8].soc >= 20.0 - 1e-6
+    assert any("kept for peaks" in r.what for r in low.relaxed)
+
+
+def test_asset_that_refuses_is_planned_without() -> None:
+    spec = flagship()
+    start = flagship_state(battery_available=False, line_available=False, line_on=False, rate=0.0)
+    plan = solved(spec, start, replace(flagship_inputs(), orders=()))
+    assert all(s.bat_power == 0.0 and not s.line_on for s in plan.steps)
+    assert "not available" in plan.steps[0].reason
+
+
+def test_solver_failure_shifts_the_last_plan_then_fails_and_never_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = flagship()
+    dispatch = Dispatch(spec)
+    first = dispatch.plan(flagship_state(), flagship_inputs(), commit=True)
+    monkeypatch.setattr(HotLp, "solve", lambda *_: Answer(None, 0.0, 0, 0, 0.0, "iterations"))
+    later = flagship_state(utc=T0 + 900)
+    shifted = dispatch.plan(later, flagship_inputs(), commit=True)
+    assert shifted.status == "shifted"
+    assert shifted.steps[0].utc == T0 + 900
+    assert shifted.steps[0].bat_power == first.steps[1].bat_power
+    assert shifted.valid_until == first.valid_until
+    assert "iterations" in shifted.message
+    assert {o.status for o in offers(shifted, spec)} == {UNCERTAIN_SUBSTITUTED}
+    failed = dispatch.plan(flagship_state(utc=T0 + 2700), flagship_inputs(), commit=True)
+    assert failed.status == "failed"
+    assert offers(failed, spec) == ()
+
+
+def test_iteration_limit_of_zero_is_a_failure_not_an_exception() -> None:
+    spec = replace(flagship(), solver=SolverSpec(0.005, 0, 30.0, iterations=0))
+    plan = Dispatch(spec).plan(flagship_state(), flagship_inputs(), commit=True)
+    assert plan.status == "failed"
+    assert plan.solved.stopped_by in {"iterations", "nodes"}
+
+
+def test_plan_that_its_replay_refutes_is_not_offered(monkeypatch: pytest.MonkeyPatch) -> None:
+    dispatch = Dispatch(flagship())
+    monkeypatch.setattr("ctrl.planning.dispatch.check", lambda *_: ["grid 1 kW replays as 2 kW"])
+    plan = dispatch.plan(flagship_state(), flagship_inputs(), commit=True)
+    assert plan.status == "failed"
+    assert plan.solved.stopped_by == "refuted: grid 1 kW replays as 2 kW"
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"soc": 90.0}, "state of charge"),
+        ({"bat_power": 300.0}, "battery at"),
+        ({"rate": 2.0}, "rate"),
+        ({"grid": 900.0}, "grid"),
+        ({"stock": 99.0}, "stock"),
+        ({"peak_target": 10.0}, "peak target"),
+        ({"line_on": False}, "line"),
+        ({"hours": 0.5}, "steps do not meet"),
+        ({"soc": math.nan}, "not finite"),
+    ],
+)
+def test_replay_finds_every_kind_of_lie(change: dict[str, float], word: str) -> None:
+    spec, start, given = flagship(), flagship_state(line_minutes=10.0), flagship_inputs()
+    plan = solved(spec, start, given)
+    broken = replace(plan, steps=(replace(plan.steps[0], **change), *plan.steps[1:]))  # type: ignore[arg-type]
+    assert any(word in line for line in check(broken, spec, start, given))
+
+
+# ---------------------------------------------------------------- commitment and hot LP
+
+
+def test_between_commitments_the_line_keeps_its_decisions() -> None:
+    spec = flagship()
+    dispatch = Dispatch(spec)
+    assert dispatch.commit_due(T0)
+    first = dispatch.plan(flagship_state(), flagship_inputs(), commit=True)
+    assert first.solved.committed
+    assert not dispatch.commit_due(T0 + 900)
+    assert dispatch.commit_due(T0 + 3600)
+    step = first.steps[0]
+    after = flagship_state(utc=T0 + 900, soc=step.soc, stock=step.stock, rate=step.rate)
+    second = dispatch.plan(after, flagship_inputs(seed=2), commit=False)
+    assert not second.solved.committed
+    on = {s.utc: s.line_on for s in first.steps}
+    assert all(s.line_on == on[s.utc] for s in second.steps)
+
+
+def test_commitment_that_became_impossible_is_taken_anew() -> None:
+    spec = flagship()
+    dispatch = Dispatch(spec)
+    dispatch.plan(flagship_state(), replace(flagship_inputs(), orders=()), commit=True)
+    tripped = flagship_state(utc=T0 + 900, line_on=False, line_minutes=0.0, rate=0.0, stock=4.5)
+    plan = dispatch.plan(tripped, flagship_inputs(), commit=False)
+    assert plan.solved.committed
+    assert not any(s.line_on for s in plan.steps[:4])
+
+
+def test_kept_basis_gives_the_objective_of_a_cold_start() -> None:
+    spec = flagship()
+    hot = HotLp(spec.solver, None)
+    for quarter in range(12):
+        now = T0 + 900.0 * quarter
+        given = flagship_inputs(now, seed=quarter)
+        case = read_case(spec, flagship_state(utc=now, soc=30.0 + 4 * quarter), given)
+        on = np.ones(case.forced.size, dtype=np.int64)
+        assert _possible(on, case)
+        problem = fixed_on(build(case, on.astype(float)), on, was_on=True)
+        warm, cold = hot.solve(problem), HotLp(spec.solver, None).solve(problem)
+        assert warm.x is not None
+        assert warm.objective == pytest.approx(cold.objective, rel=1e-9)
+
+
+def test_same_inputs_give_the_same_plan() -> None:
+    plans = []
+    for _ in range(2):
+        dispatch = Dispatch(flagship(), clock=False)
+        run = [
+            dispatch.plan(flagship_state(utc=T0 + 900 * i), flagship_inputs(T0 + 900 * i), i % 4 == 0) for i in range(5)
+        ]
+        plans.append(repr(run).encode())
+    assert plans[0] == plans[1]
+
+
+def test_no_clock_in_simulation_and_a_clock_that_aborts_says_so() -> None:
+    spec = replace(flagship(), solver=SolverSpec(0.0, 100_000, 0.0))
+    plan = Dispatch(spec).plan(flagship_state(), flagship_inputs(), commit=True)
+    assert plan.status == "failed"
+    assert plan.solved.stopped_by == "time limit"
+    free = replace(flagship(), solver=SolverSpec(0.005, 200, 0.0))
+    assert Dispatch(free, clock=False).plan(flagship_state(), flagship_inputs(), commit=True).steps
+
+
+# ---------------------------------------------------------------- offers
+
+
+def test_offers_begin_after_the_latency_and_expire_with_the_plan() -> None:
+    spec = flagship()
+    plan = solved(spec, flagship_state(), flagship_inputs())
+    made = offers(plan, spec)
+    assert [o.tag for o in made] == [f"energy_plan.{n}" for n in ("bat_power", "rate", "line_on", "peak_target")]
+    assert {o.status for o in made} == {GOOD}
+    assert {o.valid_until for o in made} == {T0 + 2700}
+    assert {o.steps[0][0] for o in made} == {T0 + 5.0}
+    assert made[0].value_at(T0 + 1000) == plan.steps[1].bat_power
+    assert {o.id for o in made} == {plan.id}
+
+
+def test_substituted_price_marks_plan_and_offers() -> None:
+    spec, given = flagship(), flagship_inputs()
+    price = replace(given.price, substituted_from=T0 + 1800, note="market.day_ahead unknown from Tue 00:30")
+    plan = solved(spec, flagship_state(), replace(given, price=price))
+    assert plan.substitutes == ("price: market.day_ahead unknown from Tue 00:30",)
+    assert {o.status for o in offers(plan, spec)} == {UNCERTAIN_SUBSTITUTED}
+    # prices of the day after tomorrow are nobody's yet: no reason to doubt what is offered for the next 45 min
+    later = replace(given, price=replace(price, substituted_from=T0 + 86400), notes=())
+    plan = solved(spec, flagship_state(), later)
+    assert plan.substitutes == ()
+    assert len(plan.outlook) == 1
+    assert {o.status for o in offers(plan, spec)} == {GOOD}
+    no_list = solved(spec, flagship_state(), replace(given, notes=("orders: list not known",)))
+    assert {o.status for o in offers(no_list, spec)} == {UNCERTAIN_SUBSTITUTED}
+
+
+# ---------------------------------------------------------------- time
+
+
+def test_grid_is_aligned_and_keeps_its_steps_within_the_hour() -> None:
+    spec = flagship()
+    full, later = make_grid(T0, spec), make_grid(T0 + 2000, spec)
+    assert full.n == later.n == 84
+    assert np.array_equal(full.edges, later.edges)
+    assert later.first == 2
+    assert later.left[2] == pytest.approx(700 / 3600)
+    assert all(edge % 900 == 0 for edge in full.edges[:49])
+    assert full.edges[-1] - full.edges[0] == 172800
+
+
+def test_month_end_gives_the_next_month_its_own_peak() -> None:
+    new_year = datetime(2018, 3, 31, 22, tzinfo=BERLIN).timestamp()
+    spec = small(4, prices=replace(FLAT, demand=10.0, expected_peak=20.0))
+    start = state(utc=new_year, month_peak=90.0)
+    plan = solved(spec, start, inputs(hourly(*[0.1] * 4, start=new_year), hourly(80, 80, 50, 50, start=new_year)))
+    assert [s.peak_target for s in plan.steps] == [90.0, 90.0, 50.0, 50.0]
+    assert plan.costs.peak == pytest.approx(300.0)
+
+
+@pytest.mark.parametrize(("day", "quarters"), [((2018, 3, 25), 92), ((2018, 10, 28), 100), ((2018, 3, 6), 96)])
+def test_days_of_the_change_of_time_have_92_and_100_quarter_hours(day: tuple[int, int, int], quarters: int) -> None:
+    midnight = datetime(*day, tzinfo=BERLIN).timestamp()
+    days = local_days(midnight, midnight + 20 * 3600, "Europe/Berlin")
+    assert (days[1] - days[0]) / 900 == quarters
+    spec = small(30, steps=((900, 30 * 3600),), prices=replace(FLAT, window_s=900))
+    plan = solved(
+        spec,
+        state(utc=midnight),
+        inputs(hourly(*[0.1] * 30, start=midnight), hourly(*[50.0] * 30, start=midnight)),
+    )
+    assert sum(datetime.fromtimestamp(s.utc, BERLIN).day == day[2] for s in plan.steps) == quarters
+
+
+def test_curves_are_averaged_by_time() -> None:
+    spec = small(2)
+    curve = Curve(((T0 - 10, 5.0), (T0 + 900, 1.0), (T0 + 3600, 9.0)), T0 + 7200, "feed")
+    assert mean_on(curve, make_grid(T0, spec)) == pytest.approx([2.0, 9.0])
+    assert mean_on(curve, make_grid(T0 + 1800, spec)) == pytest.approx([1.0, 9.0])
+
+
+def test_orders_are_booked_no_later_than_due() -> None:
+    spec = small(4)
+    grid = make_grid(T0, spec)
+    orders = tuple(
+        Order(str(i), T0 + due, 1.0) for i, due in enumerate((-5.0, 100.0, 3600.0, 7200.0, 9000.0, 14400.0, 20000.0))
+    )
+    assert book_orders(orders, grid).tolist() == [3.0, 2.0, 0.0, 1.0]
+
+
+def test_orders_consume_the_sales_forecast_of_their_day() -> None:
+    spec = small(48)
+    grid = make_grid(T0, spec)
+    sales = expected_sales(hourly(12.0), (Order("1", T0 + 5 * 3600, 9.0),), grid, "Europe/Berlin")
+    assert sales[:24].sum() == pytest.approx(3.0)
+    assert sales[24:].sum() == pytest.approx(12.0)
+
+
+# ---------------------------------------------------------------- forecasts
+
+
+def two_weeks(level: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    times = T0 + 3600.0 * np.arange(-14 * 24, 0)
+    return times, 50 + 10 * np.sin(times / 3600 * 2 * np.pi / 24) + level * (times >= T0 - 7 * 86400)
+
+
+def test_unknown_prices_repeat_last_week_with_its_shift_in_level() -> None:
+    times, values = two_weeks(level=6.0)
+    known = Curve(((T0, 56.0),), T0 + 3600, "market.day_ahead")
+    curve = forecasts.same_hour_last_week(known, (times, values), T0, T0 + 86400, "Europe/Berlin")
+    assert curve.substituted_from == T0 + 3600
+    assert "same hour last week" in curve.note
+    assert curve.at(T0) == 56.0
+    for hour in (3, 10, 20):
+        past = values[np.flatnonzero(times == T0 + hour * 3600 - 7 * 86400)[0]]
+        assert curve.at(T0 + hour * 3600) == pytest.approx(past + 6.0, abs=1.0)
+    assert curve.end == T0 + 86400
+
+
+def test_known_prices_are_no_substitute_and_none_at_all_is_an_error() -> None:
+    known = hourly(*[40.0] * 30, source="market.day_ahead")
+    curve = forecasts.same_hour_last_week(known, two_weeks(), T0, T0 + 86400, "Europe/Berlin")
+    assert not curve.substituted
+    assert curve.steps[0] == (T0, 40.0)
+    empty = (np.array([]), np.array([]))
+    with pytest.raises(ValueError, match="no price"):
+        forecasts.same_hour_last_week(None, empty, T0, T0 + 86400, "Europe/Berlin")
+    all_past = forecasts.same_hour_last_week(None, two_weeks(), T0, T0 + 86400, "Europe/Berlin")
+    assert all_past.substituted_from == T0
+    assert all_past.at(T0 + 3600) == pytest.approx(two_weeks()[1][-(7 * 24) + 1], abs=1e-6)
+
+
+def test_same_hour_last_week_means_local_time_over_the_change_of_time() -> None:
+    sunday = datetime(2018, 3, 25, tzinfo=BERLIN).timestamp()
+    times = sunday + 3600.0 * np.arange(-9 * 24, 0)
+    values = np.array([float(datetime.fromtimestamp(t, BERLIN).hour) for t in times])
+    curve = forecasts.same_hour_last_week(None, (times, values), sunday, sunday + 23 * 3600, "Europe/Berlin")
+    noon = datetime(2018, 3, 25, 12, tzinfo=BERLIN).timestamp()
+    assert curve.at(noon) == pytest.approx(12.0, abs=1e-9)
+
+
+def test_clear_sky_of_haurwitz() -> None:
+    # at the equator near the equinox the sun stands overhead at noon: 1098 exp(-0.057)
+    noon = datetime(2018, 3, 20, 12, 7, tzinfo=ZoneInfo("UTC")).timestamp()
+    assert forecasts.clear_sky(np.array([noon]), 0.0, 0.0)[0] == pytest.approx(1098 * math.exp(-0.057), rel=1e-3)
+    assert forecasts.clear_sky(np.array([noon + 43200]), 0.0, 0.0)[0] == 0.0
+    # highest sun of the year at 50.11 N: 90 - 50.11 + 23.44 = 63.33 degrees
+    june = datetime(2018, 6, 21, tzinfo=ZoneInfo("UTC")).timestamp() + 60.0 * np.arange(1440)
+    top = math.sin(math.radians(63.33))
+    assert forecasts.clear_sky(june, 50.11, 8.68).max() == pytest.approx(1098 * top * math.exp(-0.057 / top), rel=2e-3)
+
+
+def test_stale_pv_takes_the_30th_percentile_of_the_clear_sky() -> None:
+    times = T0 + 900.0 * np.arange(-7 * 96, 0)
+    sky = forecasts.clear_sky(times, 50.11, 8.68)
+    share = np.where((times // 900) % 2 == 0, 0.02, 0.1)
+    curve = forecasts.clear_sky_p30((times, sky * share), T0, T0 + 86400, 50.11, 8.68)
+    noon = T0 + 12.5 * 3600
+    assert curve.substituted
+    assert curve.at(noon) == pytest.approx(0.02 * forecasts.clear_sky(np.array([noon]), 50.11, 8.68)[0], rel=0.02)
+    dark = forecasts.clear_sky_p30((np.array([]), np.array([])), T0, T0 + 86400, 50.11, 8.68)
+    assert max(v for _, v in dark.steps) == 0.0
+    assert "no history" in dark.note
+
+
+def test_weekday_profile_is_a_trimmed_mean_of_local_time() -> None:
+    times = T0 + 900.0 * np.arange(-28 * 96, 0)
+    local = [datetime.fromtimestamp(t, BERLIN) for t in times]
+    values = np.array([100.0 + 50.0 * (6 <= d.hour < 18 and d.weekday() < 5) for d in local])
+    values[(times >= T0 - 7 * 86400) & (times < T0 - 7 * 86400 + 900)] = 9999.0  # one outlier, a Tuesday at 00:00
+    curve = forecasts.weekday_profile((times, values), T0, T0 + 7 * 86400, "Europe/Berlin")
+    assert curve.at(T0) == pytest.approx(100.0)
+    assert curve.at(T0 + 10 * 3600) == pytest.approx(150.0)
+    assert curve.at(T0 + 5 * 86400 + 10 * 3600) == pytest.approx(100.0)  # Sunday
+    assert not curve.substituted
+    summer = datetime(2018, 3, 26, 6, tzinfo=BERLIN).timestamp()  # after the change, work still begins at six
+    later = forecasts.weekday_profile((times, values), summer - 900, summer + 900, "Europe/Berlin")
+    assert (later.at(summer - 1), later.at(summer)) == (100.0, 150.0)
+
+
+def test_profile_without_that_weekday_takes_the_next_best() -> None:
+    times = T0 + 900.0 * np.arange(-96, 0)  # one Monday
+    curve = forecasts.weekday_profile((times, times * 0 + 7.0), T0, T0 + 3600, "Europe/Berlin")
+    assert curve.at(T0) == 7.0
+    with pytest.raises(ValueError, match="no history"):
+        forecasts.weekday_profile((np.array([]), np.array([])), T0, T0 + 3600, "Europe/Berlin")
+
+
+def test_profiles_of_feeds_become_curves_in_the_unit_of_the_plan() -> None:
+    profile = Profile("market.day_ahead", "EUR/MWh", ((T0, 40.0),), T0 + 3600, GOOD, "market", "1", "", T0)
+    curve = forecasts.from_profile(profile, "EUR/kWh", T0)
+    assert curve is not None
+    assert curve.at(T0) == pytest.approx(0.04)
+    assert forecasts.from_profile(profile, "EUR/kWh", T0 + 3600) is None
+    longer = forecasts.last_value(curve, T0, T0 + 7200)
+    assert longer.substituted_from == T0 + 3600
+    assert longer.end == T0 + 7200
+    fixed = forecasts.constant(3.0, T0, T0 + 1, "table", substitute="feed absent")
+    assert fixed.substituted
+
+
+# ---------------------------------------------------------------- refusals
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"steps": ()}, "at least one"),
+        ({"steps": ((3600, 5000),)}, "do not fill"),
+        ({"steps": ((2400, 7200),)}, "billing window"),
+        ({"battery": replace(CELL, efficiency=1.2)}, "efficiency"),
+        ({"battery": replace(CELL, soc_min=99.0, soc_max=1.0)}, "soc_min"),
+        ({"line": replace(PRESS, rate_min=2.0)}, "rate_min"),
+        ({"line": replace(PRESS, ramp=0.0)}, "ramp"),
+        ({"when_infeasible": ("pray",)}, "pray"),
+    ],
+)
+def test_spec_refuses_what_cannot_be_planned(change: dict[str, object], word: str) -> None:
+    with pytest.raises(ValueError, match=word):
+        small(2, **change)
+
+
+def test_inputs_that_are_no_numbers_are_refused() -> None:
+    with pytest.raises(ValueError, match="finite"):
+        Curve(((T0, math.nan),), T0 + 1, "feed")
+    with pytest.raises(ValueError, match="ascending"):
+        Curve(((T0, 1.0), (T0, 2.0)), T0 + 1, "feed")
+    with pytest.raises(ValueError, match="no values"):
+        Curve((), T0, "feed")
+    with pytest.raises(ValueError, match="order 7"):
+        Order("7", T0, -1.0)
+    with pytest.raises(ValueError, match="soc"):
+        state(soc=math.inf)
