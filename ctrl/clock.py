@@ -168,6 +168,11 @@ def iso(utc: float) -> str:
     return datetime.fromtimestamp(utc, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def pause(seconds: float) -> None:
+    """Wait `seconds` of wall time in a program without an event loop."""
+    time.sleep(max(0.0, seconds))
+
+
 async def sleep(seconds: float) -> None:
     """Wait `seconds` of wall time without holding the event loop."""
     await asyncio.sleep(max(0.0, seconds))

@@ -6,6 +6,7 @@ and `gather`, which runs the devices of one phase concurrently (live) or one aft
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,8 +28,8 @@ class Device(Protocol):
     def name(self) -> str:
         """Name in the site file."""
 
-    async def read(self, now_ns: int) -> None:
-        """Read the device and post what it said into the image."""
+    async def read(self, now_ns: int, deadline: float) -> None:
+        """Read the device and post what it said into the image. deadline: s on the event loop's clock."""
 
     async def write(self, now_ns: int, utc: float) -> None:
         """Write its outputs through the gate, then its heartbeat."""
@@ -122,6 +123,7 @@ class Cycle:
     devices          by name
     alarms           alarm name -> slot of its "active" bit; the list that keeps their states
     record           slots of the recorded tags, and every how many cycles a row is taken
+    deadline         until when the reads of this cycle may take; a device that is later is bad in this cycle
     """
 
     def __init__(
@@ -140,10 +142,11 @@ class Cycle:
         record_slots: Sequence[int],
         record_every: int,
         gather: Gather,
+        deadline: Callable[[], float] = lambda: math.inf,
     ) -> None:
         self.image, self.program, self.tasks, self.devices = image, program, tuple(tasks), dict(devices)
         self.store, self.clock, self.timezone = store, clock, timezone
-        self.alarms, self.recorder, self.gather = alarms, recorder, gather
+        self.alarms, self.recorder, self.gather, self._deadline = alarms, recorder, gather, deadline
         self._alarm_slots = tuple(alarm_slots.items())
         self._alarm_active = bytearray(len(self._alarm_slots))
         self._slots = array("i", record_slots)
@@ -160,7 +163,8 @@ class Cycle:
         due = [t for t in self.tasks if k % t.divider == 0 or self._slipped(t, k)]
         active = [t for t in due if not self.counters.tasks[t.name].parked]
         busy = [self.devices[name] for t in active for name in t.devices]
-        await self.gather([d.read(now) for d in busy])
+        deadline = self._deadline()
+        await self.gather([d.read(now, deadline) for d in busy])
         self.store.latch(self.image, now, utc)
         local = self._local(utc)
         runs = [self._due(t, k) for t in active]
@@ -229,7 +233,7 @@ class Cycle:
                 self.recorder.event(event)
 
 
-def step(coroutine: Awaitable[None]) -> None:
+def step(coroutine: Awaitable[object]) -> None:
     """Run a coroutine that never waits (the memory wire) to its end, without an event loop.
 
     Raises RuntimeError if it does wait: something that belongs to the live engine slipped into a simulation.

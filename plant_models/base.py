@@ -151,6 +151,11 @@ class PlantModel(ABC):
         del options, context
         return {}
 
+    def past_load(self, driven: Mapping[str, Series], start: float, end: float) -> float:
+        """Mean power, kW, that its data alone made it draw in [start, end) utc s: history before a run. Default: none."""
+        del driven, start, end
+        return 0.0
+
     def check(self, options: Mapping[str, object]) -> None:
         """Raise PlantError, naming the known ones, for an option that this model does not have."""
         unknown = sorted(set(options) - set(self.options))

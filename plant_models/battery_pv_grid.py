@@ -63,5 +63,9 @@ class BatteryPvGrid(PlantModel):
             driven["base_load"] = read_series(context, options["base_load"], hold=False, what=what)
         return driven
 
+    def past_load(self, driven: Mapping[str, Series], start: float, end: float) -> float:
+        """The other loads of the site."""
+        return driven["base_load"].mean(start, end) if "base_load" in driven else 0.0
+
 
 MODEL = BatteryPvGrid()

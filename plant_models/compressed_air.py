@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from plant_models.base import Context, Option, PlantError, PlantModel, Series, quantity, read_series
 from plant_models.draws import signal_seed
+
+C1_FLOW: Final = 16.0  # m3/min at full speed
+FIXED_FLOW: Final = 10.4  # m3/min
+LEAK_FLOW: Final = 0.35 * 7.3  # m3/min at 6.3 bar_g
 
 
 class CompressedAir(PlantModel):
@@ -53,6 +58,15 @@ class CompressedAir(PlantModel):
         speed = quantity(point.get("c1_speed", 80.0), "%", f"{self.name}: start.c1_speed") / 100.0
         state = {"receiver": pressure, "net": pressure, "speed": speed, "c1_speed_cmd": 100.0 * speed}
         return self.words({**state, "c2_load_cmd": 0.0, "c3_load_cmd": 0.0, "c2_starts": 6.0, "c3_starts": 6.0})
+
+    def past_load(self, driven: Mapping[str, Series], start: float, end: float) -> float:
+        """Steady state at 6.3 bar_g: as few fixed compressors as the demand and the leak need, C1 the rest (air.pyx)."""
+        if "demand" not in driven:
+            return 0.0
+        flow = driven["demand"].mean(start, end) + LEAK_FLOW
+        fixed = min(2, max(0, math.ceil((flow - C1_FLOW) / FIXED_FLOW)))
+        speed = min(1.0, max(0.25, (flow - fixed * FIXED_FLOW) / C1_FLOW))
+        return 6.0 + 84.0 * speed + 65.0 * fixed
 
 
 MODEL = CompressedAir()

@@ -105,7 +105,7 @@ class DeviceDriver:
         self._pins = tuple(slots.get(f"{spec.name}.{pin}", -1) for pin in ("state", "link", "latency"))
         self._shed_ns = round(1e9 * recover_s)
         self.link = LinkWatch(spec, recover_s)
-        self._events: list[Event] = []
+        self._told: list[tuple[int, str, str, dict[str, float | int | str | bool | None]]] = []
         self._utc_of_zero = 0.0  # utc - boot time, as of the last write()
         self._epoch = gate.epoch
         self._complete = False
@@ -118,8 +118,9 @@ class DeviceDriver:
 
     def drain_events(self) -> list[Event]:
         """What happened since the last call, in order."""
-        events, self._events = self._events + self.gate.events, []
-        self.gate.events = []
+        told = [Event(self._utc(at), self.name, event, text, data) for at, event, text, data in self._told]
+        events = told + self.gate.events
+        self._told, self.gate.events = [], []
         return sorted(events, key=lambda e: e.utc)
 
     # ------------------------------------------------------------------------------------------------------ read
@@ -381,7 +382,8 @@ class DeviceDriver:
         return self._utc_of_zero + 1e-9 * now_ns
 
     def _tell(self, now_ns: int, event: str, text: str, **data: float | str | None) -> None:
-        self._events.append(Event(self._utc(now_ns), self.name, event, text, dict(data)))
+        # the time of day is settled when they are drained: before the first write() nothing here knows it
+        self._told.append((now_ns, event, text, dict(data)))
 
 
 def _words(output: Output, value: float) -> Words:

@@ -125,6 +125,17 @@ class Journal:
         """All intact records, oldest first."""
         return _intact(self._map[:], self.capacity)
 
+    @property
+    def last(self) -> int:
+        """Sequence of the newest record; 0 when there is none."""
+        return self._sequence - 1
+
+    def since(self, sequence: int) -> list[Record]:
+        """Records after `sequence` that are still held, oldest first: what an archive has not seen yet."""
+        first = max(sequence + 1, self._sequence - self.capacity, 1)
+        places = (_FIRST + (n - 1) % self.capacity * _RECORD for n in range(first, self._sequence))
+        return [_record(self._map[at : at + _RECORD]) for at in places]
+
     def close(self) -> None:
         """Force to disk and close; safe to call twice."""
         if self._map.closed:
@@ -180,13 +191,18 @@ def _released(header: bytes, capacity: int, path: str) -> int:
 
 
 def _intact(data: bytes, capacity: int) -> list[Record]:
-    records = []
-    for i in range(min(capacity, (len(data) - _FIRST) // _RECORD)):
-        first = _FIRST + i * _RECORD
-        body = data[first : first + _BODY.size]
-        sequence, utc, boot_ns, value, offset, table, count, *rest = _BODY.unpack(body)
-        if sequence and _CRC.unpack_from(data, first + _BODY.size)[0] == crc32(body):
-            device, point, reason = (text.rstrip(b"\0").decode() for text in rest[4:])
-            words = tuple(rest[:count])
-            records.append(Record(sequence, utc, boot_ns, device, point, _TABLES[table], offset, words, value, reason))
+    places = (_FIRST + i * _RECORD for i in range(min(capacity, (len(data) - _FIRST) // _RECORD)))
+    records = [_record(data[at : at + _RECORD]) for at in places if _is_intact(data[at : at + _RECORD])]
     return sorted(records, key=lambda r: r.sequence)
+
+
+def _is_intact(data: bytes) -> bool:
+    body = data[: _BODY.size]
+    used = int.from_bytes(body[:8], "little") > 0
+    return bool(used and _CRC.unpack_from(data, _BODY.size)[0] == crc32(body))
+
+
+def _record(data: bytes) -> Record:
+    sequence, utc, boot_ns, value, offset, table, count, *rest = _BODY.unpack_from(data)
+    device, point, reason = (text.rstrip(b"\0").decode() for text in rest[4:])
+    return Record(sequence, utc, boot_ns, device, point, _TABLES[table], offset, tuple(rest[:count]), value, reason)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from ctrl.config.model import Site
+from ctrl.config.model import ProductionRules, Site, SumSignal
 from ctrl.field.from_config import devices_from_config
 from ctrl.loops import (
     alarms,
@@ -22,7 +22,7 @@ from ctrl.loops import (
 from ctrl.loops.bundle import Bundle
 from ctrl.loops.context import HIDDEN, Context
 from ctrl.loops.registry import binding_of
-from ctrl.signals.from_config import feeds_from_config
+from ctrl.signals.from_config import feed_specs, feeds_from_config
 from ctrl.store import FeedSpec, OfferSpec
 
 # importing a binding registers it
@@ -36,7 +36,7 @@ def compile_site(site: Site) -> Bundle:
     Raises ext.ProgramError if the wiring does not hold after all; the loader's checks should have found that first.
     """
     ctx = Context(site)
-    feeds = [feed.spec for feed in feeds_from_config(site)]
+    feeds = list(feed_specs(feeds_from_config(site), ranked=ranked_feeds(site)))
     offers = offers_of(site)
     _declare(ctx, feeds, offers)
     points.bind(ctx)
@@ -66,6 +66,17 @@ def _declare(ctx: Context, feeds: list[FeedSpec], offers: list[OfferSpec]) -> No
     for name, loop in ctx.site.loops.items():
         binding_of(loop.type).declare(ctx, name, loop)
     alarms.declare(ctx)
+
+
+def ranked_feeds(site: Site) -> frozenset[str]:
+    """Price feeds whose rank of the day the rules want: the feed itself, or the one inside a sum with fees."""
+    found: set[str] = set()
+    for loop in site.loops.values():
+        if isinstance(loop, ProductionRules) and loop.price is not None:
+            signal = site.signals.get(loop.price)
+            parts = [o.ref for o in signal.sum if o.ref is not None] if isinstance(signal, SumSignal) else [loop.price]
+            found |= {ref for ref in parts if ref.partition(".")[0] in site.sources}
+    return frozenset(found)
 
 
 def offers_of(site: Site) -> list[OfferSpec]:

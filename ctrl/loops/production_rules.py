@@ -40,7 +40,7 @@ def bind(ctx: Context, name: str, loop: ProductionRules) -> None:
         assert isinstance(battery, PowerFollow)  # checked by the loader  # noqa: S101
         inputs["soc"] = ctx.converted(battery.soc.measure, "%", task)
         params |= _battery(ctx, loop, battery)
-    hours = [x for clock in loop.avoid_hours for x in (float(clock.start_s), float(clock.end_s))]
+    hours = [x for clock in loop.avoid_hours for x in (clock.start, clock.end)]
     ctx.builder.block(
         "production_rules",
         name,

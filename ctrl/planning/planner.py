@@ -72,6 +72,15 @@ class _Line:
     since: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One plan to be made: from where, with what, and whether on/off is decided anew."""
+
+    state: PlanState
+    inputs: PlanInputs
+    commit: bool
+
+
 class Planner:
     """One plan of a site.
 
@@ -95,7 +104,8 @@ class Planner:
         self._line = _Line(since=-1e9)
         self._peak, self._month = 0.0, (0, 0)
         self._loop = next(
-            (n for n, p in site.loops.items() if isinstance(p, RateControl) and p.setpoint.from_ == f"{name}.rate"), None
+            (n for n, p in site.loops.items() if isinstance(p, RateControl) and p.setpoint.from_ == f"{name}.rate"),
+            None,
         )
         self._pv_measure = next((f"{d}.pv_power" for d, p in site.devices.items() if "pv_power" in p.points), None)
         self._stock_estimate = next(
@@ -147,12 +157,25 @@ class Planner:
 
     # ------------------------------------------------------------------------------------------------- what goes out
     def run(self, utc: float) -> tuple[Plan, tuple[Profile, ...]]:
-        """Make a plan and its offers. Raises ValueError, in plain words, when not even a state can be read."""
-        state = self.state(utc)
-        inputs = self.inputs(utc)
+        """Make a plan and its offers at once: prepare, solve, accept."""
+        return self.accept(self.solve(self.prepare(utc)))
+
+    def prepare(self, utc: float) -> Task:
+        """Everything a plan starts from, copied, so that solving may happen in another thread.
+
+        Raises ValueError, in plain words, when not even a state can be read.
+        """
+        state, inputs = self.state(utc), self.inputs(utc)
         commit = self._dispatch.commit_due(utc) or bool(self._news & set(self.config.commit.on)) or self._drifted(state)
-        plan = self._dispatch.plan(state, inputs, commit)
         self._news.clear()
+        return Task(state, inputs, commit)
+
+    def solve(self, task: Task) -> Plan:
+        """The long part; touches nothing that `take` and `observe` touch. One at a time."""
+        return self._dispatch.plan(task.state, task.inputs, task.commit)
+
+    def accept(self, plan: Plan) -> tuple[Plan, tuple[Profile, ...]]:
+        """Remember the plan and give its offers."""
         self.last = plan
         self.plans += 1
         self.commits += int(plan.solved.committed)
@@ -167,8 +190,7 @@ class Planner:
     def state(self, utc: float) -> PlanState:
         """The plant now, from its tags. Raises ValueError naming a tag that is bad and has no substitute."""
         stock = self._stock()
-        measured = self.tags.measured_peak
-        average, elapsed = (self._read(measured)[0], self._read(f"{measured}.elapsed")[0]) if measured else (0.0, 0.0)
+        average, elapsed = self._window(utc)
         return PlanState(
             utc=utc,
             soc=self._usable(self.tags.soc) if self.tags.soc else 0.0,
@@ -181,6 +203,22 @@ class Planner:
             window_energy=max(0.0, average) * elapsed / 3600.0,
             window_elapsed=elapsed,
         )
+
+    def _window(self, utc: float) -> tuple[float, float]:
+        """Mean power kW of the billing window that holds `utc`, and how many seconds of it are in that mean.
+
+        A plan is made on the edge of a window, when the last scan still belongs to the window before: then nothing of
+        the new one has passed.
+        """
+        measured = self.tags.measured_peak
+        if measured is None:
+            return 0.0, 0.0
+        average, status = self._read(measured)
+        elapsed, _ = self._read(f"{measured}.elapsed")
+        length = self.spec.prices.window_s
+        if not is_usable(status) or elapsed - utc % length > 0.5 * length:
+            return 0.0, 0.0
+        return average, elapsed
 
     def _stock(self) -> float:
         if self.tags.stock is None:
@@ -208,7 +246,7 @@ class Planner:
             co2=self._or_constant(self.tags.co2, "g/kWh", utc, until, 0.0, "no CO2 intensity"),
             pv=self._pv(utc, until),
             base_load=fc.weekday_profile(
-                self.past[self.tags.base_load].history(), utc, until, zone, self.config.forecasts.base_load.weeks
+                self.past[self.tags.base_load].history(), utc, until, zone, weeks=self.config.forecasts.base_load.weeks
             ),
             sales=self._or_constant(self.tags.sales, "t/d", utc, until, 0.0, "no sales forecast"),
             orders=self._orders or (),

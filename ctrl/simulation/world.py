@@ -214,6 +214,19 @@ class World:
         """The data behind a driven input "plant.pin": what forecasts may learn from before the start."""
         return self.wiring.driven[name]
 
+    def past_load(self, start: float, end: float) -> float:
+        """Mean power, kW, that all plants drew in [start, end) utc s by their data alone (see PlantModel.past_load)."""
+        return sum(
+            plant.model.past_load(
+                {key.partition(".")[2]: s for key, s in self.wiring.driven.items() if key.startswith(f"{name}.")}, start, end
+            )
+            for name, plant in self._placed.items()
+        )
+
+    def past_input(self, pin: str, start: float, end: float) -> float:
+        """Mean over [start, end) utc s of the data behind input `pin`, summed over the plants that have it."""
+        return sum(s.mean(start, end) for key, s in self.wiring.driven.items() if key.endswith(f".{pin}"))
+
     def step(self, dt_s: float, now_ns: int, utc: float, local: float) -> None:
         """Advance all plants by dt_s > 0 seconds.
 

@@ -101,6 +101,23 @@ MISTAKES = [
         "'power_follow'",
         "loops.bat_dispatch.type",
     ),
+    M(
+        "no type",
+        "    type: power_follow\n",
+        "",
+        "E202",
+        "One of peak_limiter, power_follow, pid",
+        at="  bat_dispatch:\n",
+    ),
+    M(
+        "section is a list",
+        "\ndevices:\n",
+        "\ndevices: []\nold:\n",
+        "E203",
+        "a mapping",
+        at="devices: []",
+        also=("E201",),
+    ),
     M("wrong priority", "priority: low}", "priority: lo}", "E204", "'low'"),
     M("time zone", "timezone: Europe/Berlin ", "timezone: Europe/Berlino ", "E204", "Europe/Berlin"),
     M(

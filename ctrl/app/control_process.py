@@ -1,0 +1,113 @@
+"""Entry of the control process: `python -m ctrl.app.control_process`, started by the supervisor.
+
+It loads the bundle and the shared image it is given, and never sees YAML. It starts disarmed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import mmap
+import os
+import signal
+import sys
+from pathlib import Path
+from random import Random
+
+from ctrl.app.control_side import build
+from ctrl.clock import Clock, LiveClock, PlantClock
+from ctrl.field.journal import Journal
+from ctrl.field.modbus import ModbusTcp
+from ctrl.field.spec import DeviceSpec
+from ctrl.field.transport import Reconnect, Transport
+from ctrl.loops.bundle import Bundle
+from ctrl.records.inputs import InputLog
+from ctrl.service.control import READ_SHARE, ControlService, LiveRecorder, side_by_side
+from ext import Image
+
+JOURNAL_RECORDS = 65_536
+FIFO_PRIORITY = 60
+START_AFTER_NS = 200_000_000
+
+
+def make_clock(text: str) -> Clock:
+    """The clock of the run: "live", or "ORIGIN_NS,START_UTC,SPEED" of a simulated plant."""
+    if text == "live":
+        return LiveClock()
+    origin, start, speed = text.split(",")
+    return PlantClock(int(origin), float(start), float(speed))
+
+
+def modbus(spec: DeviceSpec) -> Transport:
+    """The live wire of a device."""
+    jitter = Random()  # noqa: S311 - spreads reconnects, no secret
+    return ModbusTcp(spec.host, spec.port, spec.unit_id, spec.timeout_s, Reconnect(jitter))
+
+
+async def serve(arguments: argparse.Namespace) -> int:
+    """Build the control side and run it until SIGTERM or SIGINT. Returns the exit code."""
+    bundle = Bundle.load(Path(arguments.bundle))
+    clock = make_clock(arguments.clock)
+    period_s = bundle.manifest["base_period_s"] / max(clock.speed, 1e-9)
+    memory = mmap.mmap(arguments.image_fd, 0)
+    image = Image(max(bundle.manifest["slots"].values()) + 1, memory)
+    runtime, record = Path(arguments.runtime), Path(arguments.record)
+    inputs = InputLog(record / f"inputs-{os.getpid()}.log", {"site": bundle.manifest["site"], "start_utc": clock.utc()})
+    recorder = LiveRecorder(inputs)
+    journal = Journal(record / "journal.lwj", JOURNAL_RECORDS)
+    loop = asyncio.get_running_loop()
+    side = build(
+        bundle,
+        clock=clock,
+        transport=modbus,
+        gather=side_by_side,
+        recorder=recorder,
+        journal=journal,
+        image=image,
+        deadline=lambda: loop.time() + READ_SHARE * period_s,
+    )
+    service = ControlService(
+        side,
+        recorder,
+        socket=runtime / "control.sock",
+        archive=record / "writes.jsonl",
+        period_s=period_s,
+        fifo=FIFO_PRIORITY,
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, service.stop, signal.Signals(number).name)
+    first = system_start(clock)
+    await service.run(first, lambda: _ready(arguments.ready_fd))
+    journal.close()
+    if service.failure is not None:
+        print(f"control: {service.stop_reason}", file=sys.stderr, flush=True)
+        return 1
+    return 0
+
+
+def system_start(clock: Clock) -> int:
+    """CLOCK_MONOTONIC ns of the first grid point: shortly from now."""
+    return round(clock.wall_mono() * 1e9) + START_AFTER_NS
+
+
+def _ready(fd: int) -> None:
+    if fd >= 0:
+        os.write(fd, b"1")
+        os.close(fd)
+
+
+def main() -> int:
+    """Read the arguments that the supervisor gives."""
+    parser = argparse.ArgumentParser(prog="loopwright-control")
+    parser.add_argument("--bundle", required=True)
+    parser.add_argument("--image-fd", type=int, required=True)
+    parser.add_argument("--runtime", required=True)
+    parser.add_argument("--record", required=True)
+    parser.add_argument("--clock", default="live")
+    parser.add_argument("--ready-fd", type=int, default=-1)
+    arguments = parser.parse_args()
+    return asyncio.run(serve(arguments))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,214 @@
+"""Entry of the site process: `python -m ctrl.app.site_process`, started by the supervisor.
+
+The IT side: sources, plans, historian and the live page. It reads the shared image and talks to control over the link;
+when it dies, control goes on with the profiles it has, and the supervisor starts it anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import mmap
+import os
+import signal
+from array import array
+from dataclasses import asdict
+from pathlib import Path
+
+from ctrl.app.control_process import make_clock
+from ctrl.app.kpi import run_kpis
+from ctrl.app.live_source import SiteLiveSource
+from ctrl.app.recording import run_meta, tag_meta
+from ctrl.clock import Clock
+from ctrl.config.loader import load
+from ctrl.config.model import Site
+from ctrl.hmi.server import serve as serve_page
+from ctrl.loops.bundle import Bundle
+from ctrl.messages import Command, Event
+from ctrl.quality import BAD_NOT_CONNECTED
+from ctrl.records.history import AsyncHistory, HistoryReader
+from ctrl.schedule import LiveSchedule
+from ctrl.service.link import LinkClient, LinkError
+from ctrl.service.site_side import SiteSide
+from ctrl.signals.fetch import HttpFetch
+from ctrl.signals.from_config import sources_from_config
+from ctrl.simulation.http_feeds import FeedRouter
+from ctrl.simulation.past import seed_past
+from ctrl.simulation.plant_side import PlantSide, make_context
+from ext import ImageReader
+
+STATUS_S = 1.0
+FIRST_PLAN_AFTER_S = 10.0  # of plant time: measurements, feeds and links are there by then
+SAMPLE_SHARE = 0.25  # of a period: how often the image is looked at for a new cycle
+
+
+class SiteService:
+    """The site side of a live run, on one event loop."""
+
+    def __init__(
+        self, site: Site, bundle: Bundle, clock: Clock, image: mmap.mmap, arguments: argparse.Namespace
+    ) -> None:
+        self.site, self.bundle, self.clock = site, bundle, clock
+        self.slots: dict[str, int] = bundle.manifest["slots"]
+        self._reader = ImageReader(image)
+        self._last = self._reader.snapshot()
+        self._cycle = -1
+        self.stop = asyncio.Event()
+        self.record = Path(arguments.record)
+        self.port: int = arguments.port
+        manifest = bundle.manifest
+        self.history_file = self.record / f"history-{os.getpid()}.sqlite"
+        self.history = AsyncHistory(self.history_file, tag_meta(manifest), run_meta(manifest, clock.utc()))
+        self._rows = array("i", (self.slots[tag] for tag in manifest["records"]["tags"]))
+        self.fetch = HttpFetch()
+        self.schedule = LiveSchedule(clock)
+        self.link = LinkClient(Path(arguments.runtime) / "control.sock", self._event, self._linked)
+        self.side = SiteSide(
+            site,
+            self.schedule,
+            sources_from_config(site, self.fetch),
+            clock,
+            read=self.read,
+            send=self.link.send,
+            tell=self._event,
+            offload=asyncio.to_thread,
+            clock_limits=True,
+        )
+        self.page = SiteLiveSource(site, manifest, self.snapshot, self.side, self.history_file)
+        self._connected = False
+
+    # ---------------------------------------------------------------------------------------------------- the image
+    def snapshot(self) -> tuple[int, int, array[float], bytes, array[int]] | None:
+        """The newest consistent cycle that was seen."""
+        return self._last
+
+    def read(self, tag: str) -> tuple[float, int]:
+        """Value and status of a tag, now; bad while there is no image."""
+        if self._last is None:
+            return 0.0, BAD_NOT_CONNECTED
+        slot = self.slots[tag]
+        return self._last[2][slot], self._last[3][slot]
+
+    async def sample(self) -> None:
+        """Follow the cycles: each new one becomes the newest snapshot and, at the record period, a row."""
+        every = self.bundle.manifest["records"]["every"]
+        pause = SAMPLE_SHARE * self.bundle.manifest["base_period_s"] / max(self.clock.speed, 1e-9)
+        while True:
+            found = self._reader.snapshot(100)
+            if found is not None and found[0] != self._cycle:
+                self._last, self._cycle = found, found[0]
+                if found[0] % every == 0:
+                    values = array("d", (found[2][slot] for slot in self._rows))
+                    statuses = bytes(found[3][slot] for slot in self._rows)
+                    self.history.row(self.clock.utc(), values, statuses)
+                    self.page.row(self.clock.utc(), values, statuses)
+            await asyncio.sleep(pause)
+
+    # ------------------------------------------------------------------------------------------------------ control
+    def _event(self, event: Event) -> None:
+        self.history.event(asdict(event))
+        self.page.event(event)
+
+    def _linked(self, connected: bool) -> None:
+        if connected != self._connected:
+            self._connected = connected
+            name = "CONTROL_LINK_UP" if connected else "CONTROL_LINK_LOST"
+            self._event(Event(self.clock.utc(), "link", name, "the control process", {}))
+
+    async def poll_status(self) -> None:
+        """Ask control for its status once a second."""
+        while True:
+            with contextlib.suppress(LinkError):  # the page shows that there is none; the link reconnects by itself
+                self.page.update_status(await self.link.request(Command("status", "", "site", "page")))
+            await asyncio.sleep(STATUS_S)
+
+    # -------------------------------------------------------------------------------------------------------- plans
+    def seed(self) -> None:
+        """A simulated plant has a past: the scenario's history, from the same data."""
+        if self.site.simulate is None or self.site.clock is None or not self.side.planners:
+            return
+        plants = PlantSide(self.site, make_context(self.site))
+        router = FeedRouter({f"/{s}{p}": body for s, feeds in plants.feeds().items() for p, body in feeds.items()})
+        for planner in self.side.planners.values():
+            seed_past(self.site, planner, plants, router)
+
+    async def first_plans(self) -> None:
+        """One plan of each soon after the start, without waiting for its date."""
+        await asyncio.sleep(FIRST_PLAN_AFTER_S / max(self.clock.speed, 1e-9))
+        for name in self.side.planners:
+            await self.side.plan_now(name)
+
+    # --------------------------------------------------------------------------------------------------------- life
+    async def run(self) -> None:
+        """Everything at once, until SIGTERM or SIGINT."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop.set)
+        self.seed()
+        self.schedule.subscribe(self._event)
+        self.side.start()
+        self.schedule.start()
+        work = [
+            asyncio.create_task(job) for job in (self.sample(), self.link.run(), self.poll_status(), self.first_plans())
+        ]
+        page = asyncio.create_task(serve_page(self.page, "127.0.0.1", self.port, self.stop))
+        failed = asyncio.create_task(_first_failure(work))
+        await asyncio.wait([asyncio.create_task(self.stop.wait()), failed, page], return_when=asyncio.FIRST_COMPLETED)
+        self.stop.set()
+        await self._end(work, page)
+        if failed.done() and not failed.cancelled():
+            failed.result()
+
+    async def _end(self, work: list[asyncio.Task[None]], page: asyncio.Task[None]) -> None:
+        for task in work:
+            task.cancel()
+        await asyncio.gather(*work, page, return_exceptions=True)
+        await self.schedule.close()
+        await self.fetch.close()
+        self.page.close()
+        self.history.close()
+        self._write_kpis()
+
+    def _write_kpis(self) -> None:
+        """KPIs of this run beside its records."""
+        reader = HistoryReader(self.history_file)
+        found = run_kpis(self.site, reader, self.clock.utc(), self.side.orders.values())
+        reader.close()
+        body = {"kpis": found, "plans": sum(p.plans for p in self.side.planners.values()), "solve_s": self.side.solve_s}
+        (self.record / "kpis.json").write_text(json.dumps(body, indent=1, sort_keys=True))
+
+
+async def _first_failure(work: list[asyncio.Task[None]]) -> None:
+    done, _ = await asyncio.wait(work, return_when=asyncio.FIRST_EXCEPTION)
+    for task in done:
+        task.result()
+
+
+def main() -> int:
+    """Read the arguments that the supervisor gives."""
+    parser = argparse.ArgumentParser(prog="loopwright-site")
+    parser.add_argument("site")
+    parser.add_argument("--override")
+    parser.add_argument("--bundle", required=True)
+    parser.add_argument("--image-fd", type=int, required=True)
+    parser.add_argument("--runtime", required=True)
+    parser.add_argument("--record", required=True)
+    parser.add_argument("--clock", default="live")
+    parser.add_argument("--port", type=int, default=8800)
+    arguments = parser.parse_args()
+    site = load(arguments.site, arguments.override)
+    image = mmap.mmap(arguments.image_fd, 0, prot=mmap.PROT_READ)
+
+    async def serve() -> None:
+        await SiteService(
+            site, Bundle.load(Path(arguments.bundle)), make_clock(arguments.clock), image, arguments
+        ).run()
+
+    asyncio.run(serve())
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
