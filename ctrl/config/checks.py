@@ -47,15 +47,21 @@ class Checker:
         """Note a problem at the value of `loc`."""
         self.document.report(code, self.document.place(loc), path_text(loc), message, hint)
 
-    def tag(self, loc: Loc, name: str, want: Want = "number", unit: str | None = None) -> Tag | None:
+    def tag(
+        self, loc: Loc, name: str, want: Want = "number", unit: str | None = None, *, read: bool = True
+    ) -> Tag | None:
         """The tag a reference names, when it exists and fits; None (and a problem, if it is to blame) else.
 
         unit  a unit the tag must convert to
+        read  False where the reference commands the tag
         """
         tag = self.tags.get(name)
         if tag is None:
             if not self.draft.is_broken(name):
                 self._unknown(loc, name)
+            return None
+        if read and not self.tags.readable(tag):
+            self.report("E303", loc, f"'{name}' takes commands and cannot be read", entrance_hint(tag))
             return None
         if not self._type_fits(tag, want):
             self.report("E303", loc, f"'{name}' is {_said(tag)}; {_WANTED[want]} is needed")
@@ -131,6 +137,13 @@ class Checker:
         """Period of a task, None when it is not valid."""
         found = self.draft.tasks.get(task)
         return found.every.to("s") if found is not None else None
+
+
+def entrance_hint(tag: Tag) -> str:
+    """What to read instead of a pin that only takes commands."""
+    if tag.direction == "limit":
+        return "No peak guard lowers it: its value is the one in the file"
+    return f"Read '{tag.owner}.achieved_demand', or the out of the loop that commands it"
 
 
 def _said(tag: Tag) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ctrl.config.checks import Checker
+from ctrl.config.checks import Checker, entrance_hint
 from ctrl.config.expressions import (
     Binary,
     Call,
@@ -97,6 +97,8 @@ class _Check:
                 return _UNKNOWN
             near = did_you_mean(tree.name, checker.tags.names())
             raise ExpressionError(f"no signal, point, feed or pin '{tree.name}'", tree.column, near, "E302")
+        if not checker.tags.readable(tag):
+            raise ExpressionError(f"'{tree.name}' cannot be read", tree.column, entrance_hint(tag), "E303")
         if tag.type == "bool":
             return _BOOL
         if tag.type == "list":

@@ -39,7 +39,7 @@ def check(checker: Checker) -> None:
 
 def _output(checker: Checker, loc: Loc, name: str, want: Want, unit: str | None = None) -> str | None:
     """Unit of what an output commands: a writable point, or a pin that takes commands."""
-    tag = checker.tag(loc, name, want, unit)
+    tag = checker.tag(loc, name, want, unit, read=False)
     if tag is None:
         return None
     if tag.point is not None and not tag.point.write:
@@ -155,7 +155,7 @@ def _peak_limiter(checker: Checker, loc: Loc, loop: PeakLimiter) -> None:
         if isinstance(action, BatteryAction):
             _battery_action(checker, here, action)
         elif isinstance(action, ReduceAction):
-            tag = checker.tag((*here, "reduce"), action.reduce)
+            tag = checker.tag((*here, "reduce"), action.reduce, read=False)
             if tag is not None and tag.direction != "limit":
                 hint = "Use the out_high of a pid loop"
                 checker.report("E402", (*here, "reduce"), f"'{action.reduce}' is not a limit", hint)

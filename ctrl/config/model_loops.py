@@ -229,7 +229,7 @@ class PowerFollow(Loop):
     ramp: AnyQuantity
     derate_band: Percent = Quantity(5.0, "%")
     when_setpoint_expires: WhenExpired
-    """idle, hold, self_consumption, or a production_rules loop."""
+    """idle, hold, or the name of a production_rules loop."""
 
 
 class Trim(Part):

@@ -3,7 +3,8 @@
 Unit rules: "measure" and "output" mean the unit of the tag under that key, "measure difference" the unit of a
 difference of two of them, "demand_unit" the key itself; anything else is a unit.
 Type: float, bool or state (a number with words).
-Direction: out (the loop gives it), in (another loop may command it), limit (a peak guard may lower it).
+Direction: out (the loop gives it), in (another loop commands it; read that loop's out, or achieved_demand), limit (a
+peak guard may lower it; a tag only where one does).
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ PINS: dict[str, dict[str, Pin]] = {
         "target": Pin("measure", text="setpoint after the ramp, before tracking"),
         "error": Pin("measure difference", text="setpoint minus measure"),
         "out_high": Pin("output", direction="limit", text="upper output limit in force"),
-        "out_low": Pin("output", direction="limit", text="lower output limit in force"),
+        "feedforward": Pin("output", text="sum of the feed-forward paths, where there are any"),
         "ramping": Pin("1", "bool", text="the setpoint is on its way"),
     },
     "setpoint_program": {
@@ -95,6 +96,10 @@ DEVICE_PINS: dict[str, Pin] = {
 WINDOW_PINS: dict[str, Pin] = {
     "forecast": Pin("measure", text="mean of the window if nothing changes"),
     "elapsed": Pin("s", text="time since the window began"),
+}
+SELECT_PINS: dict[str, Pin] = {
+    "index": Pin("1", "state", text="which measurement is in use, from 0"),
+    "disagree": Pin("1", "bool", text="the measurements differ by more than max_difference"),
 }
 # what a plan of each type can give, and its dimension
 GIVES: dict[str, dict[str, str]] = {

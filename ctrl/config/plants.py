@@ -82,13 +82,13 @@ PLANTS: dict[str, PlantFace] = {
     "order_book": PlantFace(
         serves="source",
         inputs={"produced": "t/h"},
-        outputs={"stock": "t", "sales_rate": "t/d", "late": "t", "shipped": "t"},
+        outputs={"stock": "t", "sales_rate": "t/d", "late": "t", "shipped": "t", "late_th": "t*h"},
         keys=("opening_stock",),
         options={"workday": "t"},
     ),
     "market_data": PlantFace(
         serves="source",
-        inputs={},
+        inputs={"day_ahead": "EUR/MWh", "co2": "g/kWh"},
         outputs={"price": "EUR/MWh", "co2_intensity": "g/kWh"},
         keys=("day_ahead", "co2"),
         files=("day_ahead", "co2"),

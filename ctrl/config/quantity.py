@@ -22,6 +22,9 @@ _TAG = re.compile(r"[a-z][a-z0-9_]{0,39}(\.[a-z][a-z0-9_]{0,39}){0,2}")
 _ADDRESS = re.compile(r"(ir|hr|di|co) (\d{1,6})")
 _TIME_UNITS = ("ms", "s", "min", "h", "d")
 
+# description of quantities whose dimension depends on what they meet
+ANY_UNIT = "number and unit"
+
 Table = Literal["ir", "hr", "di", "co"]
 
 
@@ -162,7 +165,7 @@ def whole(lo: float | None = None, hi: float | None = None) -> Any:
     return PlainValidator(_number(lo, hi, None, whole=True), Annotated[int, Field(ge=lo, le=hi)])
 
 
-AnyQuantity = Annotated[Quantity, PlainValidator(read_quantity), _schema("number and unit", "870 degC")]
+AnyQuantity = Annotated[Quantity, PlainValidator(read_quantity), _schema(ANY_UNIT, "870 degC")]
 AnyRange = Annotated[Range, PlainValidator(read_range), _schema("low .. high with units", "0 kW .. 320 kW")]
 Duration = Annotated[Quantity, PlainValidator(_duration(0.0)), _schema("duration", "90 s")]
 Period = Annotated[Quantity, PlainValidator(_duration(1e-3)), _schema("duration above zero", "1 s")]

@@ -14,6 +14,7 @@ from ctrl.config.reader import Document, Loc, Node, path_text
 _WHOLE = re.compile(r"\$\{secret:([a-z][a-z0-9_]{1,63})\}")
 _HEX = re.compile(r"[0-9a-fA-F]{24,}")
 _TOKEN = re.compile(r"[A-Za-z0-9_\-+/=.]{20,}")
+_DOTTED_NAME = re.compile(r"[a-z][a-z0-9]*([_./\-][a-z0-9]+)+")
 _KNOWN_PREFIX = re.compile(r"(sk|pk|ghp|gho|glpat|xox[abp]|AKIA|eyJ)[-_A-Za-z0-9.]{12,}")
 _MIN_BITS = 3.6
 
@@ -34,7 +35,7 @@ def looks_secret(text: str) -> bool:
     """True for long random-looking text: hex keys, bearer tokens, well-known prefixes."""
     if _KNOWN_PREFIX.fullmatch(text) or _HEX.fullmatch(text):
         return True
-    if not _TOKEN.fullmatch(text) or "://" in text or text.count("/") > 2:
+    if not _TOKEN.fullmatch(text) or _DOTTED_NAME.fullmatch(text) or "://" in text or text.count("/") > 2:
         return False
     mixed = any(c.isdigit() for c in text) and any(c.isalpha() for c in text)
     return mixed and bits_per_character(text) >= _MIN_BITS

@@ -6,17 +6,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ctrl.config.model_field import Device, HttpSource, Point
-from ctrl.config.model_loops import Staging
+from ctrl.config.model_loops import PeakLimiter, Pid, ReduceAction, Staging
 from ctrl.config.model_plans import EconomicDispatch
 from ctrl.config.model_records import Alarm, Failsafe, Records, Simulate
 from ctrl.config.model_signals import RatioSignal, SelectSignal, SumSignal, WindowAverageSignal
-from ctrl.config.pins import DEVICE_PINS, PINS, WINDOW_PINS, Direction, Pin, PinType
+from ctrl.config.pins import DEVICE_PINS, PINS, SELECT_PINS, WINDOW_PINS, Direction, Pin, PinType
 from ctrl.units import parse_unit
 
 
 @dataclass(slots=True)
 class Draft:
-    """The valid part of a site. `broken` holds names that are in the file but not valid: "plc" or "plc.temp"."""
+    """The valid part of a site.
+
+    broken  names that are in the file but not valid: "plc" or "plc.temp"
+    blind   a whole section is unreadable, so that any name may have been meant to be there
+    """
 
     site: Any = None
     tasks: dict[str, Any] = field(default_factory=dict)
@@ -30,10 +34,11 @@ class Draft:
     records: Records | None = None
     simulate: Simulate | None = None
     broken: set[str] = field(default_factory=set)
+    blind: bool = False
 
     def is_broken(self, name: str) -> bool:
         """True when `name` or its owner is in the file but not valid: references to it are not questioned."""
-        return name in self.broken or name.partition(".")[0] in self.broken
+        return self.blind or name in self.broken or name.partition(".")[0] in self.broken
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +66,8 @@ class Tags:
         draft = self.draft
         found = [f"{d}.{p}" for d, device in draft.devices.items() for p in (*device.points, *DEVICE_PINS)]
         found += [f"{s}.{f}" for s, source in draft.sources.items() for f in source.feeds]
-        found += list(draft.signals)
+        for name, signal in draft.signals.items():
+            found += [name, *(f"{name}.{pin}" for pin in _signal_pins(signal))]
         found += [f"{n}.{p}" for n, loop in draft.loops.items() for p in self._loop_pins(loop)]
         found += [f"{n}.{p}" for n, plan in draft.plans.items() for p in (*plan.gives, "age")]
         return found
@@ -128,7 +134,7 @@ class Tags:
             unit = self._sum_unit(signal)
         if not rest:
             return Tag(name, unit, owner=owner)
-        pin = WINDOW_PINS.get(rest) if isinstance(signal, WindowAverageSignal) else None
+        pin = _signal_pins(signal).get(rest)
         return Tag(name, unit if pin.unit == "measure" else pin.unit, pin.type, owner=owner) if pin else None
 
     def _sum_unit(self, signal: SumSignal) -> str | None:
@@ -140,6 +146,8 @@ class Tags:
 
     def _loop_pins(self, loop: Any) -> dict[str, Pin]:
         pins = dict(PINS[loop.type])
+        if isinstance(loop, Pid) and not loop.feedforward:
+            del pins["feedforward"]
         if isinstance(loop, Staging):
             pins |= {unit: Pin("1", "bool", text="the unit should run") for unit in loop.units}
         return pins
@@ -169,3 +177,16 @@ class Tags:
         if unit is None:
             return None
         return Tag(name, "1", "bool", owner=owner) if unit == "bool" else Tag(name, unit, owner=owner)
+
+    def readable(self, tag: Tag) -> bool:
+        """False for a pin that is only an entrance: nothing puts a value there to be read."""
+        if tag.direction == "limit":
+            guards = (loop for loop in self.draft.loops.values() if isinstance(loop, PeakLimiter))
+            return any(isinstance(a, ReduceAction) and a.reduce == tag.name for guard in guards for a in guard.actions)
+        return tag.direction == "out"
+
+
+def _signal_pins(signal: Any) -> dict[str, Pin]:
+    if isinstance(signal, WindowAverageSignal):
+        return WINDOW_PINS
+    return SELECT_PINS if isinstance(signal, SelectSignal) else {}

@@ -14,7 +14,7 @@ from ctrl.config.model_plans import EconomicDispatch
 from ctrl.config.model_records import Alarm, Failsafe, Records, Simulate
 from ctrl.config.model_signals import Signal
 from ctrl.config.problems import did_you_mean
-from ctrl.config.quantity import Name
+from ctrl.config.quantity import ANY_UNIT, Name
 from ctrl.config.reader import Document, Loc, path_text
 from ctrl.config.schema import raw_schema
 from ctrl.config.tags import Draft
@@ -34,6 +34,7 @@ PARTS: dict[str, TypeAdapter[Any]] = {
 }
 # children that may fall out alone, so that the rest of their owner is still checked
 _CHILDREN = {"devices": "points", "sources": "feeds"}
+_MAY_MISS = ("sources", "signals", "loops", "plans", "alarms")
 _YES_NO = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
 
 
@@ -81,13 +82,8 @@ def _note(document: Document, detail: ErrorDetails, loc: Loc) -> None:
             "E202", document.place(loc[:-1], key=True), path, f"'{loc[-1]}' is missing", _example(detail["loc"])
         )
     elif kind == "union_tag_not_found":
-        document.report(
-            "E202",
-            document.place(loc, key=True),
-            path,
-            "'type' is missing",
-            f"One of {context.get('expected_tags', '')}",
-        )
+        kinds = [str(node["properties"]["type"]["const"]) for node in _nodes_at(detail["loc"])]
+        document.report("E202", document.place(loc, key=True), path, "'type' is missing", f"One of {', '.join(kinds)}")
     elif kind in ("literal_error", "union_tag_invalid"):
         _note_word(document, detail, loc)
     elif kind in ("too_short", "too_long"):
@@ -184,7 +180,7 @@ def keys_at(loc: tuple[int | str, ...]) -> list[str]:
 
 def _example(loc: tuple[int | str, ...]) -> str:
     for node in _nodes_at(loc):
-        if node.get("examples"):
+        if node.get("examples") and node.get("description") != ANY_UNIT:
             return f"For example '{loc[-1]}: {node['examples'][0]}'"
         if node.get("enum"):
             return f"One of {', '.join(str(word) for word in node['enum'])}"
@@ -193,7 +189,7 @@ def _example(loc: tuple[int | str, ...]) -> str:
 
 def _partial(data: dict[str, Any], bad: list[Loc]) -> Draft:
     """The entries of a file that are valid on their own."""
-    draft = Draft(broken=set())
+    draft = Draft(blind=any(not isinstance(data.get(key, {} if key in _MAY_MISS else None), dict) for key in SECTIONS))
     sections = {key: dict(data[key]) if isinstance(data.get(key), dict) else {} for key in (*SECTIONS, "tasks")}
     for loc in bad:
         section, name = str(loc[0]) if loc else "", str(loc[1]) if len(loc) > 1 else ""
