@@ -467,6 +467,7 @@ MISTAKES = [
         at="reserve: 12 %",
     ),
     M("guard above the connection", "limit_fallback: 340 kW", "limit_fallback: 900 kW", "W421", "800 kW"),
+    M("more derivative than integral", "integral: 120 s}", "integral: 120 s, derivative: 3 min}", "W501", "integral"),
     M("negative gain", "gain: 20 m3/min/bar", "gain: -20 m3/min/bar", "W430", "positive"),
 ]
 
