@@ -227,11 +227,11 @@ def test_an_expression_cut_by_its_comma_is_mended_for_what_follows() -> None:
 
 def bombs() -> dict[str, bytes]:
     return {
-        "nodes": b"a:\n" + b"".join(b"  k%d: 1\n" % i for i in range(90_000)),
+        "nodes": b"a:\n" + b"".join(b"  k%d: 1\n" % i for i in range(60_000)),
         "flow": b"a: [" + b"1," * 500_000 + b"]",
         "nesting": b"a: " + b"[" * 100_000,
         "braces": b"a: " + b"{a: " * 100_000,
-        "question marks": b"? " * 500_000,
+        "question marks": b"? " * 100_000,
         "billion laughs": b"a: &a [x,x]\nb: &b [*a,*a]\nc: &c [*b,*b]\n",
         "large": b"a: " + b"x" * 2_000_000,
         "one long text": b"a: " + b"x " * 520_000,
