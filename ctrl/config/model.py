@@ -136,13 +136,17 @@ class Template(Part):
 
 
 class ClockOverride(Part):
-    """Plant clock that an override file hands over: plant time = start + (wall time - origin) x speed, all UTC."""
+    """Plant clock that an override file hands over: plant time = start + (CLOCK_BOOTTIME - origin) x speed.
+
+    All processes of a run on one machine, until it is started anew, make the same ctrl.clock.PlantClock of it.
+    """
 
     start: Annotated[float, number()]
     """Plant time at the origin, s since 1970."""
     origin: Annotated[float, number()]
-    """Wall time at which the plant began, s since 1970."""
+    """CLOCK_BOOTTIME of the machine at which the plant began, s; a clock takes it as round(origin x 1e9) ns."""
     speed: Annotated[float, number(above=0)]
+    """Seconds of plant time in one second."""
 
 
 class Site(Part):
