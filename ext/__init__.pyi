@@ -5,7 +5,8 @@ from typing import final
 from typing_extensions import Buffer
 
 from ext.opcodes import OPCODES as OPCODES
-from ext.program_file import Slot, Task
+from ext.opcodes import check as check_code
+from ext.program_file import BlockSpec, ProgramError, Slot, Task, pack, unpack
 
 @final
 class Kind:
@@ -105,6 +106,23 @@ class Ticker:
     @property
     def realtime(self) -> bool: ...
 
-__all__: list[str]
+__all__ = [
+    "OPCODES",
+    "BlockSpec",
+    "Image",
+    "ImageReader",
+    "Kind",
+    "Program",
+    "ProgramError",
+    "SingleBlock",
+    "Slot",
+    "Task",
+    "Ticker",
+    "check_code",
+    "kinds",
+    "pack",
+    "size_of",
+    "unpack",
+]
 
 

@@ -7,11 +7,10 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 from types import FrameType
 
-from ctrl.clock import LiveClock, iso, pause, zone
+from ctrl.clock import LiveClock, iso, pause
 from ctrl.config.loader import load
 from ctrl.config.model import Site
 from ctrl.loops.compile import compile_site
@@ -33,9 +32,7 @@ def clock_argument(site: Site) -> str:
     """The clock of a run for the child processes: "live", or origin, start and speed of a simulated plant."""
     if site.clock is None:
         return "live"
-    local = datetime.fromisoformat(site.clock.start)
-    start = local.replace(tzinfo=zone(site.site.timezone)).timestamp() if local.tzinfo is None else local.timestamp()
-    return f"{round(site.clock.origin * 1e9)},{start!r},{site.clock.speed!r}"
+    return f"{round(site.clock.origin * 1e9)},{site.clock.start!r},{site.clock.speed!r}"
 
 
 def run(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from ctrl.config.expressions import parse as parse_expression
 from ctrl.config.model import Alarm
 from ctrl.loops.context import Context
 from ctrl.loops.expression import compile_expression, returned
+from ctrl.units import Quantity
 
 RESET = "alarms.reset"  # rising edge clears trips whose condition is gone
 
@@ -22,22 +24,74 @@ def trip_tag(name: str) -> str:
     return f"alarms.{name}.trip"
 
 
+@dataclass(frozen=True, slots=True)
+class _Alarm:
+    """One alarm, of the site file or of the engine itself."""
+
+    name: str
+    when: str
+    on_delay_s: float
+    priority: str
+    text: str
+    response: str
+    off_delay_s: float = 0.0
+    unless: str | None = None
+    off_below: Quantity | None = None
+    off_above: Quantity | None = None
+    trip: str | None = None
+
+
+def _alarms(ctx: Context) -> list[_Alarm]:
+    """The site's alarms, and those every site has: a device that is lost, a feed that is too old."""
+    found = [_of_site(name, alarm) for name, alarm in ctx.site.alarms.items()]
+    after = ctx.site.failsafe.plc_lost.after.to("s")
+    for device in ctx.site.devices:
+        text = f"{device} does not answer: it works on its own fallbacks, its loops track"
+        response = "Check power and network of the PLC; the loops take over again by themselves"
+        found.append(_Alarm(f"{device}_lost", f"not {device}.link", after, "high", text, response))
+    for source, part in ctx.site.sources.items():
+        for feed, spec in part.feeds.items():
+            if f"{source}.{feed}.age" in ctx.declared:
+                when = f"{source}.{feed}.age > {spec.stale_after}"
+                text = f"{source}.{feed} is older than {spec.stale_after}: a substitute is in use"
+                found.append(
+                    _Alarm(f"{source}_{feed}_old", when, 0.0, "medium", text, f"Check the connection to {source}")
+                )
+    return found
+
+
+def _of_site(name: str, alarm: Alarm) -> _Alarm:
+    return _Alarm(
+        name=name,
+        when=alarm.when,
+        on_delay_s=alarm.for_.to("s"),
+        priority=alarm.priority,
+        text=alarm.text or alarm.when,
+        response=alarm.response or "",
+        off_delay_s=alarm.off_after.to("s") if alarm.off_after is not None else 0.0,
+        unless=alarm.unless,
+        off_below=alarm.off_below,
+        off_above=alarm.off_above,
+        trip=alarm.trip,
+    )
+
+
 def declare(ctx: Context) -> None:
     """Announce the alarms' tags and whom they trip."""
     ctx.declare(RESET, "bool")
-    for name, alarm in ctx.site.alarms.items():
-        ctx.declare(active_tag(name), "bool")
-        ctx.declare(trip_tag(name), "bool")
+    for alarm in _alarms(ctx):
+        ctx.declare(active_tag(alarm.name), "bool")
+        ctx.declare(trip_tag(alarm.name), "bool")
         if alarm.trip is not None:
-            ctx.trips.setdefault(alarm.trip, []).append(trip_tag(name))
+            ctx.trips.setdefault(alarm.trip, []).append(trip_tag(alarm.name))
 
 
 def bind(ctx: Context) -> None:
     """Add the blocks of all alarms, in the fastest task."""
     task = ctx.tasks[ctx.fastest]
     ctx.tag(RESET)
-    for name, alarm in ctx.site.alarms.items():
-        owner = active_tag(name)
+    for alarm in _alarms(ctx):
+        owner = active_tag(alarm.name)
         ctx.builder.block(
             "alarm",
             f"{owner}~block",
@@ -47,17 +101,17 @@ def bind(ctx: Context) -> None:
                 "off": _off(ctx, owner, alarm, task),
                 "reset": RESET,
             },
-            outputs={"active": ctx.tag(owner), "trip": ctx.tag(trip_tag(name))},
+            outputs={"active": ctx.tag(owner), "trip": ctx.tag(trip_tag(alarm.name))},
             params={
-                "on_delay": alarm.for_.to("s"),
-                "off_delay": alarm.off_after.to("s") if alarm.off_after is not None else 0.0,
+                "on_delay": alarm.on_delay_s,
+                "off_delay": alarm.off_delay_s,
                 "latch_trip": float(alarm.trip is not None),
             },
             task=task,
         )
 
 
-def _off(ctx: Context, owner: str, alarm: Alarm, task: int) -> str | None:
+def _off(ctx: Context, owner: str, alarm: _Alarm, task: int) -> str | None:
     """The condition that ends the alarm, when it has a hysteresis of its own."""
     level = alarm.off_below if alarm.off_below is not None else alarm.off_above
     if level is None:
@@ -71,13 +125,13 @@ def describe(ctx: Context) -> list[dict[str, Any]]:
     """The alarms as the control process keeps them: name, slot of the active bit, priority and texts."""
     return [
         {
-            "name": name,
-            "slot": ctx.builder.tags[active_tag(name)].slot,
+            "name": alarm.name,
+            "slot": ctx.builder.tags[active_tag(alarm.name)].slot,
             "priority": alarm.priority,
-            "text": alarm.text or alarm.when,
-            "response": alarm.response or "",
+            "text": alarm.text,
+            "response": alarm.response,
             "when": alarm.when,
             "latching": alarm.trip is not None,
         }
-        for name, alarm in ctx.site.alarms.items()
+        for alarm in _alarms(ctx)
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -30,9 +31,10 @@ BINDINGS = (peak_limiter, pid, power_follow, production_rules, rate_control, set
 PLAN_RECOVER = 2  # good offers in a row before a lost plan is followed again
 
 
-def compile_site(site: Site) -> Bundle:
+def compile_site(site: Site, more: Callable[[Context], None] | None = None) -> Bundle:
     """The bundle of a site that the loader has accepted.
 
+    more: adds blocks after all others, e.g. the plants of a simulation that runs them in the same program.
     Raises ext.ProgramError if the wiring does not hold after all; the loader's checks should have found that first.
     """
     ctx = Context(site)
@@ -44,10 +46,12 @@ def compile_site(site: Site) -> Bundle:
     for name, loop in site.loops.items():
         binding_of(loop.type).bind(ctx, name, loop)
     alarms.bind(ctx)
-    for spec in (*feeds, *offers):
-        ctx.tag(spec.tag)
+    for tag in (*(f.tag for f in feeds), *(f"{f.tag}.age" for f in feeds), *(o.tag for o in offers)):
+        ctx.tag(tag)
     for plan in site.plans:
         ctx.tag(f"{plan}.age")
+    if more is not None:
+        more(ctx)
     return Bundle(ctx.builder.to_bytes(), _manifest(ctx, feeds, offers))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ctrl.config.model import BatteryAction, PeakLimiter, ReduceAction, ShedAction
+from ctrl.config.model import BatteryAction, PeakLimiter, ReduceAction, ShedAction, Staging
 from ctrl.loops.context import Context
 from ctrl.loops.registry import Binding, register
 
@@ -65,8 +65,9 @@ def bind(ctx: Context, name: str, loop: PeakLimiter) -> None:
 def _unit_power(ctx: Context, action: ShedAction) -> float:
     """kW that shedding a staging unit takes off."""
     loop, unit = action.shed.split(".")
-    power = ctx.site.loops[loop].units[unit].power  # type: ignore[union-attr]
-    return power.loaded.to("kW")  # type: ignore[no-any-return]
+    staging = ctx.site.loops[loop]
+    assert isinstance(staging, Staging)  # checked by the loader  # noqa: S101
+    return staging.units[unit].power.loaded.to("kW")
 
 
 def _largest(ctx: Context, loop: PeakLimiter) -> float:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from ctrl.config.model import Pid, Tuning
 from ctrl.loops.context import HIDDEN, Context, difference
 from ctrl.loops.registry import Binding, register
@@ -151,7 +149,7 @@ def _high_limit(ctx: Context, name: str, hi: float, task: int) -> str | None:
 def face(name: str, loop: Pid) -> dict[str, str]:
     """PV, SP, OP, mode and why."""
     return {
-        "pv": cast(str, loop.measure),
+        "pv": loop.measure,
         "sp": f"{name}.setpoint",
         "op": f"{name}.out",
         "mode": f"{name}.mode",

@@ -17,7 +17,7 @@ from ctrl.schedule.rules import Rule
 # each failure below becomes an Event of ours; a second report on stderr would only hide it
 logging.getLogger("apscheduler").setLevel(logging.CRITICAL)
 
-JobFunction = Callable[[], None] | Callable[[], Awaitable[None]]
+JobFunction = Callable[[], object] | Callable[[], Awaitable[object]]
 Statistics = Mapping[str, float | int | str | bool | None]
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ctrl.clock import Clock
-from ctrl.cycle import Cycle
+from ctrl.cycle import Cycle, Device
 from ctrl.field.journal import Journal, Record
 from ctrl.messages import Command, Event, Profile
 from ctrl.records.inputs import InputLog
@@ -36,7 +36,10 @@ class Side(Protocol):
     cycle: Cycle
     journal: Journal
     clock: Clock
-    devices: Mapping[str, Any]
+
+    @property
+    def devices(self) -> Mapping[str, Device]:
+        """The devices by name."""
 
     def take(self, profile: Profile) -> None:
         """A profile from the IT side."""

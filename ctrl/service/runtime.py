@@ -11,7 +11,7 @@ CONTROL_SOCKET = "control.sock"
 def default_runtime() -> Path:
     """Folder of the running service: systemd's RuntimeDirectory, else the user's, else one in /tmp.
 
-    systemd may name several folders, separated by colons (systemd.exec(5)); the first counts. The folder need not exist.
+    systemd may name several, separated by colons (systemd.exec(5)); the first counts. The folder need not exist.
     """
     given = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
     if given:
@@ -19,7 +19,7 @@ def default_runtime() -> Path:
     session = os.environ.get("XDG_RUNTIME_DIR", "")
     if session:
         return Path(session) / "loopwright"
-    return Path("/tmp") / f"loopwright-{os.getuid()}"  # noqa: S108 - `ctrl run` makes it, mode 0700; the socket checks the peer
+    return Path("/tmp") / f"loopwright-{os.getuid()}"  # noqa: S108 - made 0700; the socket checks who asks
 
 
 def control_socket(runtime: Path | None = None) -> Path:
