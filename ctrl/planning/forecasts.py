@@ -212,6 +212,30 @@ def weekday_profile(
     return Curve(tuple(steps), starts[-1] + step_s, f"weekday_profile of {weeks} weeks")
 
 
+def load_margin(
+    history: History, now: float, until: float, timezone: str, *, weeks: int = 4, quantile: float = 0.7
+) -> Curve:
+    """kW by which a load exceeds its weekday profile, at a quantile of the last `weeks` weeks; the same at all times.
+
+    Raises ValueError without any history.
+    """
+    times, values = history
+    recent = (times >= now - weeks * 7 * 86400) & (times < now)
+    if not recent.any():
+        raise ValueError("load_margin: no history")
+    profile = weekday_profile(history, now, now + 7 * 86400, timezone, weeks=weeks)
+    zone, week = ZoneInfo(timezone), {}
+    for start, value in profile.steps:
+        week[_slot(start, zone, 900)] = value
+    over = [
+        value - week[slot]
+        for t, value in zip(times[recent].tolist(), values[recent].tolist(), strict=True)
+        if (slot := _slot(t, zone, 900)) in week
+    ]
+    margin = max(0.0, float(np.quantile(over, quantile))) if over else 0.0
+    return Curve(((now, margin),), until, f"load_margin of {weeks} weeks")
+
+
 _Row = tuple[int, int, float]  # weekday, slot of the day, value
 
 
@@ -242,4 +266,5 @@ def _slot(utc: float, zone: ZoneInfo, step_s: int) -> tuple[int, int]:
 def _trimmed(rows: list[_Row], trim: float) -> float:
     values = sorted(row[2] for row in rows)
     cut = max(int(len(values) * trim), 1) if len(values) >= 3 else 0
-    return float(np.mean(values[cut : len(values) - cut] if cut else values))
+    kept = values[cut : len(values) - cut]
+    return sum(kept) / len(kept)

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from ctrl.config.model import Site
-from ctrl.config.model_loops import PowerFollow, RateControl
+from ctrl.config.model_loops import PeakLimiter, PowerFollow, RateControl
 from ctrl.config.model_plans import BatteryAsset, EconomicDispatch, LineAsset, Prices, ScaledPrice
 from ctrl.config.model_signals import SumSignal, WindowAverageSignal
 from ctrl.planning.spec import (
@@ -179,7 +179,18 @@ def _prices(site: Site, name: str, prices: Prices) -> PriceSpec:
         demand=charge.price.to(f"{money}/kW/month") if charge else 0.0,
         window_s=window,
         expected_peak=charge.expected_peak.to("kW") if charge else 0.0,
+        peak_margin=_peak_margin(site, name),
     )
+
+
+def _peak_margin(site: Site, name: str) -> float:
+    """What the peak limiter that follows this plan keeps free: a plan that used it would make the limiter act."""
+    margins = [
+        loop.margin.to("%") / 100
+        for loop in site.loops.values()
+        if isinstance(loop, PeakLimiter) and loop.limit.ref == f"{name}.peak_target"
+    ]
+    return max(margins, default=0.0)
 
 
 def _terms(site: Site, name: str, price: ScaledPrice) -> _Terms:

@@ -38,6 +38,7 @@ class Case:
 
     buy includes CO2 in `buy_all`. forced (blocks): 1 on, 0 off, -1 free. late_max: lateness that nothing can avoid.
     floors: peak already paid or expected, this and the next month, kW. soc_floor kWh.
+    margin: kW left free below the peak.
     """
 
     spec: DispatchSpec
@@ -55,6 +56,7 @@ class Case:
     late_max: Floats
     floors: tuple[float, float]
     soc_floor: Floats
+    margin: Floats
 
     @property
     def layout(self) -> Layout:
@@ -80,7 +82,8 @@ def read_case(spec: DispatchSpec, state: PlanState, inputs: PlanInputs) -> Case:
     pv, base = np.maximum(mean_on(inputs.pv, grid), 0.0), mean_on(inputs.base_load, grid)
     late = _unavoidable(spec, state, grid, due, forced)
     soc = _soc_floor(spec, state, grid)
-    return Case(spec, state, grid, buy, buy_all, sell, pv, base, cap, due, sales, forced, late, floors, soc)
+    margin = np.maximum(mean_on(inputs.load_margin, grid), 0.0) if inputs.load_margin else np.zeros(grid.n)
+    return Case(spec, state, grid, buy, buy_all, sell, pv, base, cap, due, sales, forced, late, floors, soc, margin)
 
 
 def forced_blocks(spec: DispatchSpec, state: PlanState, grid: TimeGrid) -> Floats:
@@ -214,9 +217,11 @@ def _sides(case: Case, rows: dict[str, slice], lo: Floats, hi: Floats) -> None:
 def _window_sides(case: Case) -> Floats:
     """Mean import the running window already has, kW; windows that are over count nothing."""
     grid, hours = case.grid, case.spec.prices.window_s / 3600.0
-    side = np.where(grid.window_end > case.state.utc, 0.0, -NONE)
+    steps = np.bincount(grid.window)
+    margin = np.bincount(grid.window, case.margin) / steps
+    side = np.where(grid.window_end > case.state.utc, margin, -NONE)
     running = grid.window[grid.first]
     begun = grid.edges[grid.first] <= case.state.utc
     if begun and case.spec.prices.window_s >= grid.hours[grid.first] * 3600:
-        side[running] = case.state.window_energy / hours
+        side[running] += case.state.window_energy / hours
     return side

@@ -225,12 +225,13 @@ def _add_stock(rows: _Rows, grid: TimeGrid, lay: Layout) -> None:
 def _add_peaks(rows: _Rows, spec: DispatchSpec, grid: TimeGrid, lay: Layout) -> None:
     k, windows = np.arange(grid.n), len(grid.window_end)
     w = np.arange(windows)
+    free = 1.0 - spec.prices.peak_margin
     share = np.where(grid.hours * 3600 > spec.prices.window_s, 1.0, step_hours(grid) * 3600 / spec.prices.window_s)
     rows.add(
         "peak",
         windows,
-        (w, lay.cols("peak0"), (grid.window_month == 0).astype(float)),
-        (w, lay.cols("peak1"), (grid.window_month == 1).astype(float)),
+        (w, lay.cols("peak0"), free * (grid.window_month == 0)),
+        (w, lay.cols("peak1"), free * (grid.window_month == 1)),
         (grid.window[k], lay.cols("imp"), -share),
         (grid.window[k], lay.cols("over"), -share),
     )

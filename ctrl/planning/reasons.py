@@ -152,7 +152,8 @@ def _why_discharging(case: Case, x: Floats, k: int) -> str:
     window = grid.window[k]
     target = float(x[lay.of(f"peak{int(grid.window_month[window])}")][0])
     inside = (grid.window == window) & (grid.left > 0)
-    if target > 0 and float(np.mean(x[lay.of("imp")][inside])) > target - MOVES_KW:
+    limit = target * (1 - case.spec.prices.peak_margin) - float(np.mean(case.margin[grid.window == window]))
+    if target > 0 and float(np.mean(x[lay.of("imp")][inside])) > limit - MOVES_KW:
         return f"battery discharges: keeps the import at the peak target of {target:.0f} kW"
     earlier = np.flatnonzero((x[lay.of("chg")] > MOVES_KW) & (np.arange(grid.n) < k))
     worth = f"price {_mwh(_worth(case, x)[k])} EUR/MWh"

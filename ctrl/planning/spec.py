@@ -78,6 +78,7 @@ class PriceSpec:
 
     co2: EUR per kg, on imports. demand: EUR per kW of new peak in a billing month, averaged over window_s;
     expected_peak: kW that the month is expected to reach anyway, so that only what exceeds it is charged.
+    peak_margin: share of the target that the peak limiter keeps free and plans leave alone, [0, 1).
     """
 
     buy_times: float
@@ -88,6 +89,7 @@ class PriceSpec:
     demand: float
     window_s: int
     expected_peak: float
+    peak_margin: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,5 +172,7 @@ class DispatchSpec:
             raise ValueError("battery: 0 % <= soc_min <= soc_max <= 100 %")
         if line is not None and not 0 <= line.rate_min <= line.rate_max:
             raise ValueError("line: 0 <= rate_min <= rate_max")
+        if not 0 <= self.prices.peak_margin < 1:
+            raise ValueError("prices: 0 <= peak_margin < 1")
         if line is not None and line.ramp <= 0:
             raise ValueError("line: ramp > 0")

@@ -92,6 +92,7 @@ class PlanInputs:
     """What is expected: market price EUR/kWh, CO2 g/kWh, PV kW, base load kW (without line and battery), sales t/d.
 
     orders: firm, in any order. import_cap: kW the grid operator allows, over time (None: no limit but the connection).
+    load_margin: kW by which the load may exceed what is expected, left free below the peak target (None: nothing).
     notes: further substitutes in plain words.
     """
 
@@ -102,6 +103,7 @@ class PlanInputs:
     sales: Curve
     orders: tuple[Order, ...] = ()
     import_cap: Curve | None = None
+    load_margin: Curve | None = None
     notes: tuple[str, ...] = ()
 
     def substitutes(self, start: float, end: float) -> tuple[str, ...]:

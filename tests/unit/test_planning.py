@@ -5,14 +5,20 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
 
+from ctrl.config import load
+from ctrl.config.model import Site
+from ctrl.config.model_loops import PowerFollow
+from ctrl.config.model_plans import ScaledPrice
 from ctrl.messages import Profile
 from ctrl.planning import forecasts
 from ctrl.planning.dispatch import Dispatch, _possible
+from ctrl.planning.from_config import spec_from_config, tags_from_config
 from ctrl.planning.grid import book_orders, expected_sales, local_days, make_grid, mean_on
 from ctrl.planning.model import build, read_case
 from ctrl.planning.offers import offers
@@ -32,6 +38,7 @@ from ctrl.planning.spec import (
 )
 from ctrl.planning.state import Curve, Order, PlanInputs, PlanState
 from ctrl.quality import GOOD, UNCERTAIN_SUBSTITUTED
+from ctrl.units import Quantity
 
 BERLIN = ZoneInfo("Europe/Berlin")
 T0 = datetime(2018, 3, 6, tzinfo=BERLIN).timestamp()  # a Tuesday, midnight
@@ -187,6 +194,16 @@ def test_battery_shaves_the_peak_down_to_the_floor_and_no_further() -> None:
     plan = solved(spec, state(soc=50.0), inputs(hourly(0.1, 0.1), hourly(50.0, 66.0)))
     assert plan.steps[1].grid <= 60.0 + 1e-6
     assert plan.costs.peak == 0.0
+
+
+def test_margin_of_the_peak_limiter_and_of_the_forecast_stays_free() -> None:
+    dear = replace(CELL, wear=0.5)  # so that only the peak pays for a discharge
+    spec = small(2, battery=dear, prices=replace(FLAT, demand=10.0, expected_peak=60.0, peak_margin=0.05))
+    given = inputs(hourly(0.1, 0.1), hourly(50.0, 60.0), load_margin=hourly(2.0))
+    plan = solved(spec, state(soc=100.0), given)
+    assert plan.steps[1].grid <= 60.0 * 0.95 - 2.0 + 1e-6
+    assert plan.steps[1].peak_target == 60.0
+    assert plan.steps[1].reason == "battery discharges: keeps the import at the peak target of 60 kW"
 
 
 def test_energy_of_the_running_window_counts() -> None:
@@ -573,6 +590,17 @@ def test_weekday_profile_is_a_trimmed_mean_of_local_time() -> None:
     assert (later.at(summer - 1), later.at(summer)) == (100.0, 150.0)
 
 
+def test_load_margin_is_a_quantile_of_what_exceeds_the_profile() -> None:
+    times = T0 + 900.0 * np.arange(-28 * 96, 0)
+    noise = np.random.default_rng(3).normal(0.0, 10.0, times.size)
+    curve = forecasts.load_margin((times, 100.0 + noise), T0, T0 + 86400, "Europe/Berlin")
+    assert 3.0 < curve.at(T0) < 8.0  # 0.52 sigma, a little less as the profile has seen the same days
+    calm = forecasts.load_margin((times, times * 0 + 5.0), T0, T0 + 86400, "Europe/Berlin")
+    assert calm.at(T0) == 0.0
+    with pytest.raises(ValueError, match="no history"):
+        forecasts.load_margin((np.array([]), np.array([])), T0, T0 + 86400, "Europe/Berlin")
+
+
 def test_profile_without_that_weekday_takes_the_next_best() -> None:
     times = T0 + 900.0 * np.arange(-96, 0)  # one Monday
     curve = forecasts.weekday_profile((times, times * 0 + 7.0), T0, T0 + 3600, "Europe/Berlin")
@@ -626,3 +654,51 @@ def test_inputs_that_are_no_numbers_are_refused() -> None:
         Order("7", T0, -1.0)
     with pytest.raises(ValueError, match="soc"):
         state(soc=math.inf)
+
+
+# ---------------------------------------------------------------- from the site file
+
+
+@pytest.fixture(scope="module")
+def site() -> Site:
+    return load(Path(__file__).parents[2] / "configs" / "heat_treatment" / "site.yaml")
+
+
+def test_site_file_becomes_plain_numbers(site: Site) -> None:
+    spec, tags = spec_from_config(site), tags_from_config(site)
+    assert spec.name == "energy_plan"
+    loop = site.loops["bat_dispatch"]
+    assert isinstance(loop, PowerFollow)
+    soc = loop.soc
+    assert spec.battery == BatterySpec(200.0, 400.0, 0.95, pytest.approx(0.015), soc.min.to("%"), soc.max.to("%"), 12.0)
+    assert spec.line is not None
+    assert (spec.line.rate_min, spec.line.rate_max, spec.line.per_rate) == (0.55, 1.1, 146.0)
+    assert spec.line.ramp == pytest.approx(6.0)
+    assert spec.production is not None
+    assert spec.production.lateness == pytest.approx(160 / 24)
+    assert spec.prices.buy_add == pytest.approx(0.055)
+    assert spec.prices.sell_times == 0.9
+    assert spec.prices.peak_margin == pytest.approx(0.015)
+    assert spec.prices.co2 == pytest.approx(0.075)
+    assert spec.steps == ((900, 43200), (3600, 172800))
+    assert tags.price == "market.day_ahead"
+    assert tags.soc == "plc_energy.bat_soc"
+
+
+def test_site_file_that_cannot_be_planned_names_the_key(site: Site) -> None:
+    plan = site.plans["energy_plan"]
+    with pytest.raises(ValueError, match="there is no other"):
+        spec_from_config(site, "other")
+    cases = (
+        (plan.model_copy(update={"horizon": Quantity(24.0, "h")}), "horizon"),
+        (plan.model_copy(update={"prices": plan.prices.model_copy(update={"buy": ScaledPrice(of="sec")})}), "sec"),
+        (
+            plan.model_copy(
+                update={"prices": plan.prices.model_copy(update={"buy": ScaledPrice(of="site_base_load")})}
+            ),
+            "sum of one tag",
+        ),
+    )
+    for broken, word in cases:
+        with pytest.raises(ValueError, match=word):
+            spec_from_config(site.model_copy(update={"plans": {"energy_plan": broken}}))
