@@ -17,6 +17,7 @@ from ctrl.config.problems import CODES
 from ctrl.config.schema import raw_schema
 from ctrl.units import UNITS
 from ext import kinds
+from plant_models import PLANTS as MODELS
 
 FOLDER = Path(__file__).parent / "reference"
 NOTE = "<!-- Made by docs/generate.py from the code. Change the code, then run it again. -->\n"
@@ -38,7 +39,10 @@ def page(title: str, text: str, *parts: str) -> str:
 def blocks() -> str:
     """Every compiled block: pins, parameters, state, and its own description."""
     parts = []
+    of_plants = {model.kind for model in MODELS.values()}
     for name, kind in sorted(kinds().items()):
+        if name in of_plants:
+            continue
         params = [n if default is None else f"{n} = {default:g}" for n, default in kind.params]
         rows = [
             ("inputs", _names([*kind.inputs, *_repeated(kind.var_input)])),
