@@ -199,6 +199,13 @@ cdef inline bint _must_wait(Block* b, Scan* s, int level, bint entering) noexcep
     return level == ARMED and entering and wired(b, READBACK) and not ok(b, s, READBACK)
 
 
+cdef inline uint8_t _taken_away(Block* b, Scan* s, int level) noexcept nogil:
+    # what the device itself says about its command: 0, or the status with which it does not take it from us.
+    # In shadow nothing is written, so nothing can be refused.
+    cdef uint8_t q = stat(b, s, READBACK) & 0xFC
+    return q if level == ARMED and (q == QC_NOT_INVITED or q == QC_LOCAL_OVERRIDE) else 0
+
+
 # ------------------------------------------------------------------------------------------------ analogue output
 cdef enum:
     AO_LO = 0
@@ -246,7 +253,7 @@ cdef inline void _ao_emit(Block* b, Scan* s, uint8_t q, uint8_t answer_q, bint v
     put(b, s, 1, b.st[AO_ACHIEVED], qa)
 
 
-cdef inline void _ao_track(Block* b, Scan* s, uint8_t q) noexcept nogil:
+cdef inline void _ao_track(Block* b, Scan* s, uint8_t q, uint8_t answer_q) noexcept nogil:
     cdef double x = b.st[AO_X]
     if ok(b, s, READBACK):
         x = val(b, s, READBACK)
@@ -258,7 +265,7 @@ cdef inline void _ao_track(Block* b, Scan* s, uint8_t q) noexcept nogil:
     b.st[AO_Y] = _quantise(b, b.st[AO_X])
     b.st[AO_LEVEL] = 0.0
     b.st[AO_BAD] = 0.0
-    _ao_emit(b, s, q, QC_NOT_INVITED, False)
+    _ao_emit(b, s, q, answer_q, False)
 
 
 cdef inline uint8_t _ao_move(Block* b, Scan* s, double target) noexcept nogil:
@@ -287,7 +294,10 @@ cdef int _ao_step(Block* b, Scan* s) except -1 nogil:
     cdef bint cmd_ok = ok(b, s, CMD), failing, fail_value
     cdef uint8_t bits
     if level <= 0 or _must_wait(b, s, level, entering):
-        _ao_track(b, s, Q_BAD_NO_COMMS_LAST if level == LINK_LOST else Q_BAD_OOS)
+        _ao_track(b, s, Q_BAD_NO_COMMS_LAST if level == LINK_LOST else Q_BAD_OOS, QC_NOT_INVITED)
+        return 0
+    if _taken_away(b, s, level):
+        _ao_track(b, s, Q_BAD_OOS, _taken_away(b, s, level))
         return 0
     b.st[AO_BAD] = 0.0 if cmd_ok else b.st[AO_BAD] + s.dt
     failing = not cmd_ok and b.st[AO_BAD] >= b.par[AO_FAULT_TIME] - 1e-9
@@ -340,10 +350,11 @@ register(Kind(
     One step of out is at most rate*dt + deadband + quantum.
     state: 0 disarmed, 1 shadow, 2 armed; unwired = armed; unreadable = disarmed. link: device reachable; unreadable = lost.
     Disarmed or link lost: tracks readback (else the command); out is 0x1C or 0x14: not to be written. The first scan of shadow
-    or armed, and a fresh scan, start at the readback (bumpless); a wired readback must be usable before the first armed output.
+    or armed, and a fresh scan, start at the readback (bumpless); so does the scan after a device that did not take the
+    command: while armed and the readback says NOT_INVITED or LOCAL_OVERRIDE the readback is tracked, out is 0x1C; a wired readback must be usable before the first armed output.
     cmd bad: hold (0x44) for fault_time [s], then the fail action (0x48): fail_value at the rate, or hold.
     achieved = readback while usable, else own out; own out in shadow. Backward to cmd: achieved with QC_OK and limit bits while
-    clamped or rate limited, NOT_INVITED while tracking, FAULT_STATE in the fail action.
+    clamped or rate limited, NOT_INVITED (LOCAL_OVERRIDE where the readback says so) while tracking, FAULT_STATE in the fail action.
     Source: FF-891 analogue output block (fault state, IEC 61158 status byte); Astrom and Hagglund, Advanced PID Control, ch. 3
     (limits fed back to the controller)."""),
     _ao_step, _ao_back)
@@ -379,7 +390,7 @@ cdef inline void _do_emit(Block* b, Scan* s, uint8_t q, uint8_t answer_q, bint v
     put(b, s, 1, b.st[DO_ACHIEVED], qa)
 
 
-cdef inline void _do_track(Block* b, Scan* s, uint8_t q) noexcept nogil:
+cdef inline void _do_track(Block* b, Scan* s, uint8_t q, uint8_t answer_q) noexcept nogil:
     if ok(b, s, READBACK):
         b.st[DO_Y] = _truth(val(b, s, READBACK))
         b.st[DO_HAVE] = 1.0
@@ -388,7 +399,7 @@ cdef inline void _do_track(Block* b, Scan* s, uint8_t q) noexcept nogil:
         b.st[DO_HAVE] = 1.0
     b.st[DO_LEVEL] = 0.0
     b.st[DO_BAD] = 0.0
-    _do_emit(b, s, q, QC_NOT_INVITED, False)
+    _do_emit(b, s, q, answer_q, False)
 
 
 cdef int _do_step(Block* b, Scan* s) except -1 nogil:
@@ -396,7 +407,10 @@ cdef int _do_step(Block* b, Scan* s) except -1 nogil:
     cdef bint entering = b.st[DO_LEVEL] < level or s.fresh
     cdef bint cmd_ok = ok(b, s, CMD), failing, fail_value
     if level <= 0 or _must_wait(b, s, level, entering):
-        _do_track(b, s, Q_BAD_NO_COMMS_LAST if level == LINK_LOST else Q_BAD_OOS)
+        _do_track(b, s, Q_BAD_NO_COMMS_LAST if level == LINK_LOST else Q_BAD_OOS, QC_NOT_INVITED)
+        return 0
+    if _taken_away(b, s, level):
+        _do_track(b, s, Q_BAD_OOS, _taken_away(b, s, level))
         return 0
     b.st[DO_BAD] = 0.0 if cmd_ok else b.st[DO_BAD] + s.dt
     failing = not cmd_ok and b.st[DO_BAD] >= b.par[DO_FAULT_TIME] - 1e-9

@@ -23,6 +23,7 @@ cdef double FROZEN = 5.0                 # s after which an unchanged "time left
 cdef double NEAR_END = 60.0              # s before the end where the lower cap holds
 cdef double BAD_METER_MARGIN = 0.02      # added to the margin while the meter is bad
 cdef double UNKNOWN = 1e9                # kW: no real power is so large; a battery that has not said where it ends
+cdef double GIVE_BACK = 60.0                # s over which a reduction that lasted reduce_for is given back
 cdef double HYSTERESIS = 1.3             # of a load before it comes back
 
 
@@ -121,12 +122,12 @@ cdef void _reduce(Block* b, Scan* s, double gain, double rest) noexcept nogil:
     # at most reduce_for without a break, then at least reduce_min_off before the next time
     b.st[S_REDUCE_T] += s.dt
     if b.st[S_REDUCE_ON] == 0.0:
+        b.st[S_REDUCE] = max(0.0, b.st[S_REDUCE] - b.par[REDUCE_MAX] * s.dt / GIVE_BACK)
         if b.st[S_REDUCE_T] < b.par[REDUCE_MIN_OFF] or not (rest > 0.0 and b.par[REDUCE_MAX] > 0.0):
             return
         b.st[S_REDUCE_ON] = 1.0
         b.st[S_REDUCE_T] = 0.0
     elif b.par[REDUCE_FOR] > 0.0 and b.st[S_REDUCE_T] >= b.par[REDUCE_FOR]:
-        b.st[S_REDUCE] = 0.0
         b.st[S_REDUCE_ON] = 0.0
         b.st[S_REDUCE_T] = 0.0
         return
@@ -228,7 +229,7 @@ register(Kind(
 
     L = limit when usable and >= limit_valid, else limit_fallback. In this order: battery_request [kW >= 0] extra
     discharge, integrating, as far as the battery answers or battery_available says; reduce 0..reduce_max kW, at most
-    reduce_for (0 = no end), then reduce_min_off without; shed 0/1 for at least shed_min_off, back when there is room
+    reduce_for (0 = no end), given back over 60 s, and not again before reduce_min_off; shed 0/1 for at least shed_min_off, back when there is room
     for 1.3 shed_kw. Between excess 0 and -release_band the reduction stays. meter bad: the counter [kWh] or the last
     power goes on, margin + 2 points. A window whose start was not seen is uncertain and assumed to be like now.
 

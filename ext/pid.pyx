@@ -6,10 +6,10 @@ from ext.abi cimport *
 from ext.registry cimport Kind, register
 
 cdef enum:
-    PV, SP, FF, LOW_PIN, HIGH_PIN, REQUIRES, TRIP
+    PV, SP, FF, LOW_PIN, HIGH_PIN, REQUIRES, TRIP, REDUCE
 
 cdef enum:
-    OUT, ERROR, MODE, WHY, WORKING
+    OUT, ERROR, MODE, WHY, WORKING, OUT_HIGH
 
 cdef enum:
     KP, KI, KD, FILTER_N, B, C, PV_FILTER, REVERSE, LO, HI, HOLD_TIME, BAD_ACTION, BAD_OUTPUT, SAFE, UNCERTAIN_OK
@@ -17,7 +17,17 @@ cdef enum:
 cdef enum:
     # state words, in the order of the registration below
     S_STARTED, S_ACTIVE, S_I, S_D, S_V, S_U, S_SP, S_SP_SEEN, S_Y, S_Y_SEEN, S_Y1, S_F1, S_F2, S_F_ON, S_FF
-    S_BAD_FOR, S_KP, S_KD, S_B, S_TRIPPED, S_LO, S_HI, S_LIMIT, S_ERROR
+    S_BAD_FOR, S_KP, S_KD, S_B, S_TRIPPED, S_LO, S_HI, S_LIMIT, S_ERROR, S_REDUCED, S_BASE
+
+
+cdef bint _reduced(Block* b, Scan* s) noexcept nogil:
+    # is a reduction in force? It is counted from the output at its start: less than now, wherever the limit is
+    if not (ok(b, s, REDUCE) and val(b, s, REDUCE) > 0.0):
+        b.st[S_REDUCED] = 0.0
+    elif b.st[S_REDUCED] == 0.0 and (b.st[S_STARTED] != 0.0 or answered(b, s, OUT)):
+        b.st[S_REDUCED] = 1.0
+        b.st[S_BASE] = s.bv[b.out[OUT]] if answered(b, s, OUT) else b.st[S_U]
+    return b.st[S_REDUCED] != 0.0
 
 
 cdef void _limits(Block* b, Scan* s) noexcept nogil:
@@ -25,6 +35,8 @@ cdef void _limits(Block* b, Scan* s) noexcept nogil:
     cdef double lo = b.par[LO], hi = b.par[HI]
     if ok(b, s, HIGH_PIN):
         hi = clamp(val(b, s, HIGH_PIN), lo, hi)
+    if _reduced(b, s):
+        hi = clamp(b.st[S_BASE] - val(b, s, REDUCE), lo, hi)
     if ok(b, s, LOW_PIN):
         lo = clamp(val(b, s, LOW_PIN), lo, hi)
     b.st[S_LO] = lo
@@ -132,6 +144,7 @@ cdef int _step(Block* b, Scan* s) except -1 nogil:
     cdef double kp = sign * b.par[KP], ki = sign * b.par[KI], kd = sign * b.par[KD]
     cdef double sp, y, ff, u, v = 0.0
     cdef bint pv_ok, sp_ok, ff_held = False, first = b.st[S_STARTED] == 0.0
+    cdef bint held_down = b.st[S_REDUCED] != 0.0 and b.st[S_LIMIT] == LIM_HIGH
     cdef int why, mode
     cdef uint8_t q, q_sp, q_pv = stat(b, s, PV)
     pv_ok = ok(b, s, PV) and (b.par[UNCERTAIN_OK] > 0.5 or is_good(q_pv))
@@ -181,7 +194,8 @@ cdef int _step(Block* b, Scan* s) except -1 nogil:
         _track(b, kp, sp, y, ff, u)
         b.st[S_ACTIVE] = 0.0
     else:
-        if b.st[S_ACTIVE] == 0.0 or s.fresh:
+        if b.st[S_ACTIVE] == 0.0 or s.fresh or (held_down and b.st[S_REDUCED] == 0.0):
+            # also where a reduction ends: what was held back must not come as one step
             _track(b, kp, sp, y, ff, clamp(u, b.st[S_LO], b.st[S_HI]))
         else:
             _retune(b, kp, kd)
@@ -201,7 +215,8 @@ cdef int _step(Block* b, Scan* s) except -1 nogil:
             u = clamp(v, b.st[S_LO], b.st[S_HI])
             if v >= b.st[S_HI]:
                 b.st[S_LIMIT] = LIM_HIGH
-                why = WHY_LIMIT_HIGH if why == 0 else why
+                if why == 0:
+                    why = WHY_PEAK if b.st[S_REDUCED] != 0.0 else WHY_LIMIT_HIGH
             elif v <= b.st[S_LO]:
                 b.st[S_LIMIT] = LIM_LOW
                 why = WHY_LIMIT_LOW if why == 0 else why
@@ -218,6 +233,7 @@ cdef int _step(Block* b, Scan* s) except -1 nogil:
     put(b, s, MODE, mode, Q_GOOD)
     put(b, s, WHY, why, Q_GOOD)
     put(b, s, WORKING, sp, q_sp)
+    put(b, s, OUT_HIGH, b.st[S_HI], Q_GOOD)
     return 0
 
 
@@ -242,13 +258,13 @@ cdef int _back(Block* b, Scan* s) except -1 nogil:
 
 register(Kind(
     "pid",
-    inputs=("pv", "sp", "ff?", "out_low?", "out_high?", "requires?", "trip?"),
-    outputs=("out", "error", "mode", "why", "setpoint"),
+    inputs=("pv", "sp", "ff?", "out_low?", "out_high?", "requires?", "trip?", "reduce?"),
+    outputs=("out", "error", "mode", "why", "setpoint", "out_high"),
     params=(("kp", None), ("ki", 0.0), ("kd", 0.0), ("filter_n", 8.0), ("b", 1.0), ("c", 0.0), ("pv_filter", 0.0),
             ("reverse", 1.0), ("lo", None), ("hi", None), ("hold_time", 60.0), ("bad_action", 0.0),
             ("bad_output", 0.0), ("safe_output", None), ("uncertain_ok", 1.0)),
     state=("started", "active", "i", "d", "v", "u", "sp", "sp_seen", "y", "y_seen", "y1", "f1", "f2", "f_on", "ff",
-           "bad_for", "kp", "kd", "b", "tripped", "lo", "hi", "limit", "error"),
+           "bad_for", "kp", "kd", "b", "tripped", "lo", "hi", "limit", "error", "reduced", "base"),
     doc="""PID controller, positional algorithm with external reset.
 
     e = sp - y;  w = c sp - y;  reverse = 0 changes the sign of kp, ki and kd
@@ -260,6 +276,8 @@ register(Kind(
 
     kp [out/pv], ki [out/(pv s)], kd [out s/pv], pv_filter [s] two lags of half of it each, hold_time [s]; lo, hi,
     bad_output, safe_output in the unit of out. out_low and out_high tighten lo..hi; where they cross, out_high wins.
+    reduce > 0 [unit of out] lowers hi to the output achieved when it began less reduce; where it ends the loop goes on
+    from the achieved output, without a step. The output out_high is the limit in force.
     requires false or bad: local, safe_output. trip true: local, safe_output; a bad trip pin keeps its last state.
     Output below not taking commands: initialising, tracks the achieved value. pv bad: manual, output held; with
     bad_action 1 goes to bad_output after hold_time. sp bad: last setpoint. Every return to control starts at the

@@ -6,7 +6,7 @@ from ext.abi cimport *
 from ext.registry cimport Kind, register
 
 cdef enum:
-    MEASURE, FOLLOW                      # FOLLOW is the first of the ranked commands
+    MEASURE, FEEDBACK, FOLLOW            # FOLLOW is the first of the ranked commands
 
 cdef enum:
     OUT, RELEASED, STATE, WHY, MODE
@@ -15,7 +15,7 @@ cdef enum:
     HOLDING, RUNNING, WITHIN, SOAK_FOR
 
 cdef enum:
-    S_EVER, S_RUNNING, S_RELEASED, S_IN, S_SOAK, S_AWAY, S_LOST, S_USED
+    S_EVER, S_RUNNING, S_RELEASED, S_IN, S_SOAK, S_AWAY, S_LOST, S_USED, S_FOUND
 
 
 cdef int _chosen(Block* b, Scan* s) noexcept nogil:
@@ -24,6 +24,15 @@ cdef int _chosen(Block* b, Scan* s) noexcept nogil:
         if ok(b, s, i):
             return i
     return -1
+
+
+cdef void _find(Block* b, Scan* s, bint inside) noexcept nogil:
+    # once, as soon as both are known: a line that already runs at its temperature has proven its soak before this start
+    if b.st[S_FOUND] != 0.0 or not (ok(b, s, MEASURE) and ok(b, s, FEEDBACK)):
+        return
+    b.st[S_FOUND] = 1.0
+    if inside and val(b, s, FEEDBACK) > 0.5:
+        b.st[S_RELEASED] = 1.0
 
 
 cdef void _soak(Block* b, Scan* s) noexcept nogil:
@@ -35,6 +44,7 @@ cdef void _soak(Block* b, Scan* s) noexcept nogil:
         b.st[S_RELEASED] = 0.0
         inside = False
         away = False
+    _find(b, s, inside)
     if s.fresh:
         b.st[S_IN] = 0.0
         b.st[S_AWAY] = 0.0
@@ -59,6 +69,8 @@ cdef int _step(Block* b, Scan* s) except -1 nogil:
     else:
         mode, why = MODE_AUTO, WHY_SETPOINT_BAD
         q = <uint8_t>(Q_UNC_LAST if b.st[S_EVER] != 0.0 else Q_UNC_INITIAL)
+        if b.st[S_EVER] == 0.0 and ok(b, s, FEEDBACK):
+            b.st[S_RUNNING] = 1.0 if val(b, s, FEEDBACK) > 0.5 else 0.0
     _soak(b, s)
     q_released = q
     if b.st[S_RUNNING] != 0.0 and stat(b, s, MEASURE) < Q_GOOD:
@@ -92,16 +104,17 @@ cdef int _back(Block* b, Scan* s) except -1 nogil:
 
 register(Kind(
     "setpoint_program",
-    inputs=("measure",), var_input="follow",
+    inputs=("measure", "running?"), var_input="follow",
     outputs=("out", "released", "state", "why", "mode"),
     params=(("holding", None), ("running", None), ("soak_within", None), ("soak_for", 0.0)),
-    state=("ever", "running", "released", "in_band", "soak", "away", "lost", "used"),
+    state=("ever", "running", "released", "in_band", "soak", "away", "lost", "used", "found"),
     doc="""Target by state, with a guaranteed soak before release.
 
     follow: ranked commands; the first usable one decides, > 0.5 = running. None usable: the last state stays
-    (uncertain); none ever: holding. out = running or holding, in the unit of measure; state = 1 running, 0 holding.
+    (uncertain); none ever: running while the plant says so by the pin running (1 = the line runs), else holding. out = running or holding, in the unit of measure; state = 1 running, 0 holding.
     released = 1 when in state running |measure - running| <= soak_within held for soak_for s without a break; a plant
-    that starts hot is timed from its first scan. It goes when the state leaves running, or when the measure is more
+    that starts hot is timed from its first scan. Only at the start, when measure and running are first both usable: a
+    line that runs inside the band is released at once, so that starting the controller does not stop it. It goes when the state leaves running, or when the measure is more
     than 3 soak_within away (or bad) for longer than soak_for. Answers the command it follows with the state.
 
     Source: guaranteed soak (holdback) of ramp/soak programmers, as in AMS 2750 furnace practice.""",

@@ -1,7 +1,7 @@
 """The bundle: all that the control process needs of a site, made once by the loader.
 
-One file: the binary program (ext.program_file) and a manifest of plain data: devices and points, feeds and offers, alarms,
-tasks, records and texts. The control process reads it with the standard library alone; it never sees YAML.
+One file: the binary program (ext.program_file) and a manifest of plain data: devices and points, feeds and offers,
+alarms, tasks, records and texts. The control process reads it with the standard library alone; it never sees YAML.
 """
 
 from __future__ import annotations

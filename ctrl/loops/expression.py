@@ -30,8 +30,8 @@ _PLAIN = ("", "1", "bool")
 def compile_expression(ctx: Context, tree: Expression, name: str, task: int) -> str:
     """Add an expression block called `name`; returns the tag of its value.
 
-    Comparisons and sums convert their right side to the unit of the left one. Raises ctrl.units.UnitError for sides that
-    do not match; the loader's checks find that first.
+    Comparisons and sums convert their right side to the unit of the left one. Raises ctrl.units.UnitError for sides
+    that do not match; the loader's checks find that first.
     """
     coder = _Coder(ctx)
     coder.emit(with_words(tree, ctx.words.get))
@@ -82,7 +82,7 @@ class _Coder:
         self.op("const")
         self.code.append(value)
 
-    def unit(self, tree: Expression) -> str:
+    def unit(self, tree: Expression) -> str:  # noqa: PLR0911 - one line for each kind of node
         """Unit in which the value of a tree is computed."""
         match tree:
             case Number():

@@ -38,7 +38,6 @@ def bind(ctx: Context, name: str, loop: PeakLimiter) -> None:
         "reduce_min_off": 0.0,
         "shed_kw": 0.0,
         "shed_min_off": 0.0,
-        "release_band": 1.3 * _largest(ctx, loop),
     }
     for action in loop.actions:
         if isinstance(action, ReduceAction):
@@ -68,13 +67,6 @@ def _unit_power(ctx: Context, action: ShedAction) -> float:
     staging = ctx.site.loops[loop]
     assert isinstance(staging, Staging)  # checked by the loader  # noqa: S101
     return staging.units[unit].power.loaded.to("kW")
-
-
-def _largest(ctx: Context, loop: PeakLimiter) -> float:
-    """kW of the largest load it switches or lowers: the hysteresis of the release is 1.3 times that."""
-    sizes = [a.by.to("kW") for a in loop.actions if isinstance(a, ReduceAction)]
-    sizes += [_unit_power(ctx, a) for a in loop.actions if isinstance(a, ShedAction)]
-    return max(sizes, default=0.0)
 
 
 def face(name: str, loop: PeakLimiter) -> dict[str, str]:

@@ -11,7 +11,7 @@ from ctrl.units import convert
 def declare(ctx: Context, name: str, loop: Pid) -> None:
     """Announce the pins of a PID loop and what it commands."""
     ctx.drives[loop.output] = f"{name}.out"
-    for pin in ("out", "out_high", "out_low"):
+    for pin in ("out", "out_high"):
         ctx.declare(f"{name}.{pin}", lambda: ctx.unit(loop.output))
     for pin in ("setpoint", "target"):
         ctx.declare(f"{name}.{pin}", lambda: ctx.unit(loop.measure))
@@ -68,11 +68,11 @@ def bind(ctx: Context, name: str, loop: Pid) -> None:
             "pv": ctx.tag(loop.measure),
             "sp": _setpoint(ctx, name, loop, task),
             "ff": _feedforward(ctx, name, loop, task),
-            "out_high": _high_limit(ctx, name, hi, task),
+            "reduce": _reduction(ctx, name, task),
             "requires": ctx.all_of(loop.requires, name, task),
             "trip": ctx.any_of(ctx.trips.get(name, ()), name, task),
         },
-        outputs={pin: ctx.tag(f"{name}.{pin}") for pin in ("out", "error", "mode", "why", "setpoint")},
+        outputs={pin: ctx.tag(f"{name}.{pin}") for pin in ("out", "error", "mode", "why", "setpoint", "out_high")},
         params=params,
         task=task,
     )
@@ -127,23 +127,24 @@ def _feedforward(ctx: Context, name: str, loop: Pid, task: int) -> str | None:
     return f"{name}.feedforward"
 
 
-def _high_limit(ctx: Context, name: str, hi: float, task: int) -> str | None:
-    """The limit pin, when a declared limiter lowers it."""
-    pin = f"{name}.out_high"
-    lowered_by = ctx.reductions.get(pin)
+def _reduction(ctx: Context, name: str, task: int) -> str | None:
+    """Sum, in the unit of the output, of what declared limiters take off it; None when there are none."""
+    lowered_by = ctx.reductions.get(f"{name}.out_high")
     if not lowered_by:
         return None
-    unit = ctx.unit(pin)
+    unit = ctx.unit(f"{name}.out")
+    if len(lowered_by) == 1:
+        return ctx.converted(lowered_by[0], unit, task)
+    block = f"{name}{HIDDEN}reduce"
     ctx.builder.block(
         "linear_sum",
-        f"{name}{HIDDEN}limit",
+        block,
         var_inputs=[ctx.tag(t) for t in lowered_by],
-        outputs={"out": ctx.tag(pin)},
-        params={"bias": hi},
-        var_params=[-convert(1.0, ctx.unit(t), unit) for t in lowered_by],
+        var_params=[convert(1.0, ctx.unit(t), unit) for t in lowered_by],
         task=task,
     )
-    return pin
+    ctx.declare(f"{block}.out", unit)
+    return f"{block}.out"
 
 
 def face(name: str, loop: Pid) -> dict[str, str]:

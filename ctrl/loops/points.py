@@ -1,12 +1,14 @@
 """Points of devices: checked analogue and discrete inputs, conditioned outputs.
 
-The driver posts raw engineering values to `point~raw` and what the device holds to `point~readback`; blocks make the tags
-from them, the same on every wire.
+The driver posts raw engineering values to `point~raw` and what the device holds to `point~readback`; blocks make the
+tags from them, the same on every wire.
 """
 
 from __future__ import annotations
 
-from ctrl.config.model import Device, Point
+from collections.abc import Callable
+
+from ctrl.config.model import Device, Point, RateControl
 from ctrl.field.from_config import RAW
 from ctrl.loops.context import HIDDEN, Context
 from ctrl.units import Quantity
@@ -22,6 +24,14 @@ def raw_tag(point: str) -> str:
 def readback_tag(point: str) -> str:
     """Where the driver posts what the device holds for a command."""
     return f"{point}{HIDDEN}readback"
+
+
+def line_feedback(ctx: Context, moves: Callable[[RateControl], bool]) -> str | None:
+    """Tag of the run command as the device holds it, of the first rate loop for which `moves` is true; else None."""
+    for loop in ctx.site.loops.values():
+        if isinstance(loop, RateControl) and loop.run_output is not None and moves(loop):
+            return ctx.tag(readback_tag(loop.run_output))
+    return None
 
 
 def declare(ctx: Context) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ctrl.config.model import PowerFollow, ProductionRules, SumSignal
 from ctrl.loops.context import Context
+from ctrl.loops.points import line_feedback
 from ctrl.loops.registry import Binding, register
 
 RANK = "rank"  # companion tag of a price feed: share of the local day's hours that are cheaper, 0..1
@@ -11,6 +12,7 @@ RANK = "rank"  # companion tag of a price feed: share of the local day's hours t
 
 def declare(ctx: Context, name: str, loop: ProductionRules) -> None:
     """Announce the pins of the rules."""
+    del loop  # the same for all
     for pin, unit in (("rate", "t/h"), ("line_on", "bool"), ("bat_power", "kW"), ("mode", "1"), ("why", "1")):
         ctx.declare(f"{name}.{pin}", unit)
     ctx.declare(f"{name}.stock_est", "t")
@@ -33,6 +35,7 @@ def bind(ctx: Context, name: str, loop: ProductionRules) -> None:
     if loop.price is not None:
         inputs["price"] = ctx.converted(loop.price, "EUR/MWh", task)
         inputs["rank"] = _rank(ctx, loop.price)
+    inputs["line_running"] = line_feedback(ctx, lambda rate: rate.when_setpoint_expires == name)
     if loop.when_stock_stale is not None:
         inputs["produced"] = ctx.converted(loop.when_stock_stale.integrate, "t/h", task)
     if loop.battery is not None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from ctrl.config.model import ProductionRules, RateControl
+from ctrl.config.model import ProductionRules, RateControl, Site
 from ctrl.loops.context import Context
 from ctrl.loops.registry import Binding, register
+
+NO_PLAN_SHARE = 0.05  # of the highest rate: less than that is no rate but a stop
 
 
 def declare(ctx: Context, name: str, loop: RateControl) -> None:
@@ -25,7 +27,9 @@ def bind(ctx: Context, name: str, loop: RateControl) -> None:
     rules = ctx.site.loops.get(loop.when_setpoint_expires)
     if isinstance(rules, ProductionRules):
         rungs.append(ctx.converted(f"{loop.when_setpoint_expires}.rate", unit, task))
-    fallback = None if loop.when_setpoint_expires == "hold" else 0.0
+    # with rules below the plan nothing may be valid only before the first news of the stock: then the loop has no
+    # setpoint and tracks the line, so that starting the engine stops nobody
+    fallback = 0.0 if loop.when_setpoint_expires == "idle" else None
     device, point = loop.output.split(".")
     limits = ctx.site.devices[device].points[point].limits
     assert limits is not None  # the loader refuses a written number without limits  # noqa: S101
@@ -36,9 +40,16 @@ def bind(ctx: Context, name: str, loop: RateControl) -> None:
         inputs={"sp": ctx.ladder(name, rungs, task, fallback)},
         var_inputs=[ctx.expression(text, name, task) for text in loop.allow_when],
         outputs={pin: ctx.tag(f"{name}.{pin}") for pin in ("out", "run", "mode", "why", "setpoint")},
-        params={"ramp": loop.ramp.to(f"({unit})/s"), "lo": lo, "hi": hi, "run_min": 0.05 * hi},
+        params={"ramp": loop.ramp.to(f"({unit})/s"), "lo": lo, "hi": hi, "run_min": _slowest(ctx.site, loop, unit, hi)},
         task=task,
     )
+
+
+def _slowest(site: Site, loop: RateControl, unit: str, hi: float) -> float:
+    """Lowest rate at which the line runs, from the plan that moves it; without one, a small part of the highest."""
+    plan = site.plans.get(str(loop.setpoint.from_).partition(".")[0])
+    line = plan.assets.line if plan is not None else None
+    return line.rate.to(unit)[0] if line is not None else NO_PLAN_SHARE * hi
 
 
 def face(name: str, loop: RateControl) -> dict[str, str]:

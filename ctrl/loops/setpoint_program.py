@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from ctrl.config.model import SetpointProgram
+from ctrl.config.expressions import parse, references
+from ctrl.config.model import RateControl, SetpointProgram
 from ctrl.loops.context import Context, difference
+from ctrl.loops.points import line_feedback
 from ctrl.loops.registry import Binding, register
 
 
@@ -26,12 +28,20 @@ def bind(ctx: Context, name: str, loop: SetpointProgram) -> None:
     ctx.builder.block(
         "setpoint_program",
         name,
-        inputs={"measure": ctx.tag(loop.measure)},
+        inputs={
+            "measure": ctx.tag(loop.measure),
+            "running": line_feedback(ctx, lambda rate: _waits_for(rate, f"{name}.released")),
+        },
         var_inputs=[ctx.tag(ref) for ref in loop.follow],
         outputs={pin: ctx.tag(f"{name}.{pin}") for pin in ("out", "released", "state", "why", "mode")},
         params=params,
         task=task,
     )
+
+
+def _waits_for(rate: RateControl, tag: str) -> bool:
+    """True when the rate loop runs the line only while `tag` allows it."""
+    return any(ref.name == tag for text in rate.allow_when for ref in references(parse(text)))
 
 
 def face(name: str, loop: SetpointProgram) -> dict[str, str]:

@@ -22,9 +22,9 @@ class Loop:
         self.h, self.u, self.lo, self.hi = h, start, params["lo"], params["hi"]
 
     def __call__(self, sp: float, pv: float) -> float:
-        pins = [(pv, GOOD), (sp, GOOD), *[None] * 5]
+        pins = [(pv, GOOD), (sp, GOOD), *[None] * 6]
         bits = 2 if self.u >= self.hi else 1 if self.u <= self.lo else 0
-        self.u = self.block.step(pins, self.h, back=[(self.u, OK | bits), *[(0.0, 0)] * 4])[0][0]
+        self.u = self.block.step(pins, self.h, back=[(self.u, OK | bits), *[(0.0, 0)] * 5])[0][0]
         return self.u
 
 
@@ -81,15 +81,15 @@ def cascade(with_path: bool, lo: float, hi: float) -> tuple[float, int]:
         name: i
         for i, name in enumerate(
             ["r", "t", "f", "valve", "valve_ach"]
-            + [f"{b}.{p}" for b in ("pri", "sec") for p in ("out", "error", "mode", "why", "setpoint")]
+            + [f"{b}.{p}" for b in ("pri", "sec") for p in ("out", "error", "mode", "why", "setpoint", "out_high")]
             + ["cut"]
         )
     }
     limits = {"lo": lo, "hi": hi}
 
     def pid(name: str, pv: str, sp: str, **params: float) -> BlockSpec:
-        ins = (slots[pv], slots[sp], -1, -1, -1, -1, -1)
-        outs = tuple(slots[f"{name}.{p}"] for p in ("out", "error", "mode", "why", "setpoint"))
+        ins = (slots[pv], slots[sp], *[-1] * 6)
+        outs = tuple(slots[f"{name}.{p}"] for p in ("out", "error", "mode", "why", "setpoint", "out_high"))
         return BlockSpec(name, "pid", 0, ins, outs, tuple(K.parameters("pid", params | {"safe_output": 20.0}).values()))
 
     ao = tuple(K.parameters("ao", {"lo": 0.0, "hi": 70.0, "fail_is_value": 0.0}).values())
@@ -143,7 +143,7 @@ def test_air_pressure_with_staged_compressors() -> None:
     answer, trim, pressure, changes, on_before = (16.0, OK), 30.0, [], 0, [1.0, 0.0]
     for i in range(3000):
         use = 12.0 if i < 600 else 18.0 if i < 1800 else 13.0
-        demand = pid.step([(net - 1.0, GOOD), (6.3, GOOD), *[None] * 5], 1.0, back=[answer, *[(0.0, 0)] * 4])[0]
+        demand = pid.step([(net - 1.0, GOOD), (6.3, GOOD), *[None] * 6], 1.0, back=[answer, *[(0.0, 0)] * 5])[0]
         feedback = [pin for r in runs for pin in ((float(r >= 4.0), GOOD), None)]
         out = stage.step([demand, None, *feedback], 1.0, fresh=int(i == 0), back=[(trim, OK), *[(0.0, 0)] * 12])
         answer, trim = stage.backward()[0], out[0][0]

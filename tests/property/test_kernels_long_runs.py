@@ -39,7 +39,7 @@ class Walk:
     def step(self) -> tuple[float, int]:
         r = self.r
         if r.random() < (0.3 if self.q < 0x40 else 0.08):
-            self.q = r.choice((0x80, 0x80, 0x81, 0x44, 0x08, 0x14))
+            self.q = r.choice((0x80, 0x80, 0x81, 0x44, 0x08, 0x14, 0xCC, 0xD8))
         if self.counter:
             self.x = 0.0 if r.random() < 0.01 else self.x + 0.01 * r.random()
         elif self.flag:

@@ -22,11 +22,17 @@ CASES: dict[str, tuple[dict[str, float], dict[str, Any], list[Any], list[Any], t
     "pid": (
         K.FURNACE | {"kd": 40.0, "pv_filter": 3.0},
         {},
-        [(700, 900), (800, 900), (0, 90), (0, 100), (150, 320), "bool", "rare"],
+        [(700, 900), (800, 900), (0, 90), (0, 100), (150, 320), "bool", "rare", (-60, 60)],
         [(0, 320)],
         (1.0, 2.0),
     ),
-    "setpoint_program": (K.PROFILE | {"soak_for": 20.0}, {}, [(840, 900), "bool", "bool"], [(800, 900)], (10.0,)),
+    "setpoint_program": (
+        K.PROFILE | {"soak_for": 20.0},
+        {},
+        [(840, 900), "bool", "bool", "bool"],
+        [(800, 900)],
+        (10.0,),
+    ),
     "staging": (
         K.AIR | {"up_for": 3.0, "down_for": 5.0, "n_units": 3.0},
         {"units": [(10.4, 8.0, 6.0, 60.0, 1.0), (8.0, 5.0, 4.0, 0.0, 3.0), (12.0, 9.0, 2.0, 200.0, 2.0)]},
@@ -71,6 +77,8 @@ def sequence(rng: random.Random, kind: str, steps: int) -> list[tuple[list[Pin],
     wired = [i < 2 or rng.random() < 0.8 for i in range(len(ins))]
     if kind == "power_follow":
         wired[2] = True
+    if kind == "setpoint_program":
+        wired[1:] = [rng.random() < 0.8, True, wired[3]]
     pins: list[Pin] = [(draw(rng, w), 0x80) if on else None for w, on in zip(ins, wired, strict=True)]
     back = [(0.0, 0)] * len(outs)
     scans, utc, dt = [], 6000.0, dts[0]
@@ -145,7 +153,7 @@ def test_staging_minimum_times_and_starts_hold(demands: list[tuple[float, int]],
     min_on, min_off = 45.0, 30.0
     units = [x for order in (1.0, 2.0, 3.0) for x in (10.4, min_on, min_off, starts, order)]
     block = K.kernel("staging", K.AIR | {"rotate": float(rotate), "n_units": 3.0}, units, n_in=8)
-    since, last = [0.0] * 3, [0.0] * 3
+    since, last = [-1.0] * 3, [0.0] * 3  # the first scan is time 0
     began: list[list[int]] = [[], [], []]
     t = 0
     feedback: list[Pin] = [(0.0, 0x80), None] * 3
@@ -158,7 +166,7 @@ def test_staging_minimum_times_and_starts_hold(demands: list[tuple[float, int]],
             for i in range(3):
                 since[i] += 1.0
                 if on[i] != last[i]:
-                    assert since[i] - 1.0 >= (min_on if last[i] else min_off)
+                    assert since[i] >= (min_on if last[i] else min_off)
                     since[i] = 0.0
                     began[i] += [t] if on[i] else []
             last = on

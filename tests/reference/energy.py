@@ -90,10 +90,12 @@ class PeakLimiter(Twin):
     def act(self, gain: float, rest: float) -> None:
         p = self.p
         self.reduce_t += self.dt
+        if not self.reducing:
+            self.reduce = max(0.0, self.reduce - p["reduce_max"] * self.dt / 60.0)
         if not self.reducing and self.reduce_t >= p["reduce_min_off"] and rest > 0 and p["reduce_max"] > 0:
             self.reducing, self.reduce_t = True, 0.0
         elif self.reducing and 0 < p["reduce_for"] <= self.reduce_t:
-            self.reducing, self.reduce, self.reduce_t = False, 0.0, 0.0
+            self.reducing, self.reduce_t = False, 0.0
         if self.reducing:
             if rest > 0:
                 self.reduce += gain * rest

@@ -59,7 +59,7 @@ EXAMPLES: dict[str, Example] = {
         {"kp": 15.0, "ki": 0.01, "kd": 20.0, "b": 0.6, "pv_filter": 2.0, "lo": 0.0, "hi": 320.0, "safe_output": 0.0}
         | {"hold_time": 3.0, "bad_action": 1.0, "bad_output": 60.0}
     ),
-    "setpoint_program": Example({"holding": 820.0, "running": 870.0, "soak_within": 5.0, "soak_for": 10.0}, n_in=3),
+    "setpoint_program": Example({"holding": 820.0, "running": 870.0, "soak_within": 5.0, "soak_for": 10.0}, n_in=4),
     "staging": Example(
         {"trim_capacity": 16.0, "trim_min": 0.25, "up_for": 3.0, "down_for": 5.0, "rotate": 1.0, "n_units": 2.0},
         n_in=6,

@@ -86,10 +86,11 @@ class Twin:
 class Pid(Twin):
     """Åström & Hägglund positional PID with external reset."""
 
-    n_out = 5
+    n_out = 6
 
     def __init__(self, **params: Any) -> None:
         super().__init__(**params)
+        self.base: float | None = None  # output when the reduction in force began
         self.started = self.active = self.tripped = self.sp_seen = self.y_seen = False
         self.i = self.d = self.v = self.u = self.sp = self.y = self.y1 = self.ff = self.bad_for = self.err = 0.0
         self.lag: list[float] | None = None
@@ -132,6 +133,18 @@ class Pid(Twin):
         self.y1 = self.y
         return self.v
 
+    def limits(self) -> None:
+        p = self.p
+        self.hi = clamp(self.value(4), p["lo"], p["hi"]) if self.ok(4) else p["hi"]
+        if not (self.ok(7) and self.value(7) > 0):
+            self.base = None
+        elif self.base is None and (self.started or self.answered(0)):
+            self.base = self.back[0][0] if self.answered(0) else self.u
+        if self.base is not None:
+            self.hi = clamp(self.base - self.value(7), p["lo"], self.hi)
+        self.lo = clamp(self.value(3), p["lo"], self.hi) if self.ok(3) else p["lo"]
+        self.lo = min(self.lo, self.hi)
+
     def reason(self, pv_ok: bool, first: bool) -> int:
         if self.ok(6):
             self.tripped = self.value(6) > 0.5
@@ -149,9 +162,8 @@ class Pid(Twin):
         p = self.p
         sign = 1.0 if p["reverse"] > 0.5 else -1.0
         kp, ki, kd = sign * p["kp"], sign * p["ki"], sign * p["kd"]
-        self.hi = clamp(self.value(4), p["lo"], p["hi"]) if self.ok(4) else p["hi"]
-        self.lo = clamp(self.value(3), p["lo"], self.hi) if self.ok(3) else p["lo"]
-        self.lo = min(self.lo, self.hi)
+        held_down = self.base is not None and self.limit == HIGH
+        self.limits()
         first, self.started = not self.started, True
         if first:
             self.u = self.v = clamp(p["safe_output"], self.lo, self.hi)
@@ -182,7 +194,7 @@ class Pid(Twin):
             u = clamp(u, self.lo, self.hi)
             self.track(kp, u)
         else:
-            if not self.active or self.fresh:
+            if not self.active or self.fresh or (held_down and self.base is None):
                 self.track(kp, clamp(u, self.lo, self.hi))
                 sp1 = self.sp
             self.active = True
@@ -194,13 +206,13 @@ class Pid(Twin):
                 q, why = worst(q, UNC_LAST), 16
             u = clamp(v, self.lo, self.hi)
             self.limit = HIGH if v >= self.hi else LOW if v <= self.lo else 0
-            why = why or {0: 0, HIGH: 6, LOW: 5}[self.limit]
+            why = why or {0: 0, HIGH: 6 if self.base is None else 9, LOW: 5}[self.limit]
             self.u = u
         q_sp = self.status(1) if sp_ok else UNC_LAST if self.sp_seen else BAD
         q_err = BAD
         if pv_ok and self.sp_seen:
             self.err, q_err = self.sp - self.y, worst(self.status(0), q_sp)
-        return [(u, q | self.limit), (self.err, q_err), (mode, GOOD), (why, GOOD), (self.sp, q_sp)]
+        return [(u, q | self.limit), (self.err, q_err), (mode, GOOD), (why, GOOD), (self.sp, q_sp), (self.hi, GOOD)]
 
 
 class SetpointProgram(Twin):
@@ -208,20 +220,23 @@ class SetpointProgram(Twin):
 
     def __init__(self, **params: Any) -> None:
         super().__init__(**params)
-        self.ever = self.running = self.released = self.was_in = self.was_away = False
+        self.found = self.ever = self.running = self.released = self.was_in = self.was_away = False
         self.soak = self.lost = 0.0
 
     def scan(self) -> list[tuple[float, int]]:
         p, why, mode = self.p, 0, CASCADE
-        used = next((i for i in range(1, len(self.inputs)) if self.ok(i)), None)
+        used = next((i for i in range(2, len(self.inputs)) if self.ok(i)), None)
         if used is None:
             mode, why, q = AUTO, 7, UNC_LAST if self.ever else UNC_INITIAL
+            self.running = self.true(1) if not self.ever and self.ok(1) else self.running
         else:
             self.running, self.ever, q = self.true(used), True, worst(self.status(used), GOOD)
         proven = self.ok(0)
         off = abs(self.value(0) - p["running"]) if proven else math.inf
         inside, away = self.running and off <= p["soak_within"], self.running and off > 3 * p["soak_within"]
         self.released = self.released and self.running
+        if not self.found and proven and self.ok(1):
+            self.found, self.released = True, self.released or (inside and self.true(1))
         self.soak = self.soak + self.dt if inside and self.was_in and not self.fresh else 0.0
         self.lost = self.lost + self.dt if away and self.was_away and not self.fresh else 0.0
         self.was_in, self.was_away = inside, away

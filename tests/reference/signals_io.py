@@ -131,7 +131,7 @@ class Output(Twin):
         self.answer = (achieved[0], answer)
         return [(self.y, q), achieved]
 
-    def track(self, q: int) -> list[Sample]:
+    def track(self, q: int, answer: int = 0xCC) -> list[Sample]:
         cmd, readback = self.pins[:2]
         pin: Pin = readback if usable(readback) else cmd if usable(cmd) else None
         if pin is not None:
@@ -141,7 +141,7 @@ class Output(Twin):
         else:
             self.take(self.x)
         self.level, self.bad_for = DISARMED, 0.0
-        return self.give(q, 0xCC)
+        return self.give(q, answer)
 
     def forward(self) -> list[Sample]:
         cmd, readback = self.pins[:2]
@@ -150,6 +150,8 @@ class Output(Twin):
         waits = level == ARMED and entering and readback is not None and not usable(readback)
         if level <= 0 or waits:
             return self.track(0x14 if level == LINK_LOST else 0x1C)
+        if level == ARMED and readback is not None and status(readback) & 0xFC in (0xCC, 0xD8):
+            return self.track(0x1C, status(readback) & 0xFC)
         virtual, self.level = level == SHADOW, level
         self.bad_for = 0.0 if usable(cmd) else self.bad_for + self.dt
         failing = not usable(cmd) and self.bad_for >= self.p["fault_time"] - 1e-9

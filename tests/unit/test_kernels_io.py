@@ -8,7 +8,7 @@ import ext
 from tests.reference.examples import arrange, block
 
 GOOD, BAD, LAST, SUBST, RANGE, FROZEN, SENSOR, OOS = 0x80, 0x00, 0x44, 0x48, 0x54, 0x50, 0x10, 0x1C
-OK, REFUSED, FAULT, LOW, HIGH, HELD = 0xC0, 0xCC, 0xDC, 1, 2, 3
+OK, REFUSED, LOCAL, FAULT, LOW, HIGH, HELD = 0xC0, 0xCC, 0xD8, 0xDC, 1, 2, 3
 
 
 def one(b: ext.SingleBlock, x: float, q: int = GOOD, **scan: float) -> tuple[float, int]:
@@ -171,6 +171,19 @@ def test_ao_link_lost_tracks_and_comes_back_at_the_readback() -> None:
     assert r.scan(60.0, 20.0)[0] == (20.0, GOOD), "the PLC went to its own fail-safe meanwhile"
 
 
+@pytest.mark.parametrize("status", [REFUSED, LOCAL])
+def test_ao_follows_a_device_that_does_not_take_its_command(status: int) -> None:
+    r = Rig("ao", **LIMITS, rate=5)
+    r.scan(50.0, 50.0)
+    r.scan(50.0, 50.0)
+    assert r.scan(50.0, 20.0, rq=status) == ((20.0, OOS), (20.0, status), (20.0, status))
+    assert r.scan(50.0, 30.0, rq=status)[0] == (30.0, OOS)
+    assert r.scan(50.0, 30.0, rq=status, state=0)[2] == (30.0, REFUSED)
+    assert r.scan(50.0, 30.0, rq=OK) == ((30.0, GOOD), (30.0, OK), (30.0, OK | HELD)), "taken again: no step"
+    assert r.scan(50.0, 30.0, rq=OK)[0] == (35.0, GOOD)
+    assert r.scan(50.0, 30.0, rq=status, state=1)[0] == (40.0, GOOD), "in shadow nothing is written, nor refused"
+
+
 def test_ao_shadow_is_virtual_and_armed_starts_at_the_real_position() -> None:
     r = Rig("ao", **LIMITS)
     r.scan(50.0, 20.0, state=0)
@@ -216,6 +229,15 @@ def test_do_follows_tracks_and_fails() -> None:
     assert r.scan(1.0, 1.0, q=BAD) == ((1.0, LAST), (1.0, GOOD), (1.0, OK | HELD))
     assert r.scan(1.0, 1.0, q=BAD) == ((0.0, SUBST), (1.0, GOOD), (1.0, FAULT))
     assert r.scan(1.0, 0.0, link=0) == ((0.0, 0x14), (0.0, GOOD), (0.0, REFUSED))
+
+
+@pytest.mark.parametrize("status", [REFUSED, LOCAL])
+def test_do_follows_a_device_that_does_not_take_its_command(status: int) -> None:
+    r = Rig("do", fail_is_value=0)
+    r.scan(1.0, 1.0)
+    assert r.scan(1.0, 0.0, rq=status) == ((0.0, OOS), (0.0, status), (0.0, status))
+    assert r.scan(1.0, 0.0, rq=OK) == ((0.0, GOOD), (0.0, OK), (0.0, OK | HELD))
+    assert r.scan(1.0, 0.0, rq=OK)[0] == (1.0, GOOD)
 
 
 def test_do_that_knows_nothing_writes_nothing() -> None:

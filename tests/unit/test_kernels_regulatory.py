@@ -21,7 +21,7 @@ def pid(**changes: float) -> Rig:
 
 
 def pins(y: float, r: float, /, **more: Pin) -> list[Pin]:
-    rest = [more.get(k) for k in ("ff", "out_low", "out_high", "requires", "trip")]
+    rest = [more.get(k) for k in ("ff", "out_low", "out_high", "requires", "trip", "reduce")]
     return [more.get("pv", (y, 0x80)), more.get("sp", (r, 0x80)), *rest]
 
 
@@ -155,6 +155,35 @@ def test_pid_limit_pins_tighten_and_the_high_one_wins() -> None:
     assert rig(pins(0.0, 50.0, out_high=(900.0, 0x80)), n=9)["out"] == 100.0
 
 
+def test_pid_reduction_counts_from_the_output_and_ends_without_a_step() -> None:
+    rig = pid()
+    none: Pin = (0.0, 0x80)
+    rig(pins(45.0, 50.0, reduce=none), out=(60.0, 0xC0))
+    start = rig(pins(50.0, 50.0, reduce=none), n=5)["out"]
+    assert start == pytest.approx(50.5)
+    assert rig(pins(50.0, 50.0, reduce=(4.0, 0x80)))["out"] == pytest.approx(start - 4.0)
+    rig(pins(42.0, 50.0, reduce=(10.0, 0x80)), n=50)
+    assert (rig.out["out"], rig.out["out_high"]) == (pytest.approx(start - 10.0), pytest.approx(start - 10.0))
+    assert (rig.q["out"], rig.why) == (0xC2, "the peak guard asks")
+    held = rig.out["out"]
+    rig(pins(42.0, 50.0, reduce=none))
+    assert rig.out["out"] == pytest.approx(held + 0.1 * 8.0), "one scan of integral action, not 16 of gain"
+    assert rig.out["out_high"] == 100.0
+    rig(pins(42.0, 50.0, reduce=(90.0, 0x80)))
+    assert rig.out["out"] == 0.0
+    assert rig(pins(42.0, 50.0, reduce=(90.0, 0x18)))["out_high"] == 100.0, "who says nothing reduces nothing"
+
+
+def test_pid_reduction_that_does_not_bind_leaves_no_trace() -> None:
+    rig, free = pid(), pid()
+    for k in range(40):
+        y = 45.0 + 0.2 * k
+        pin: Pin = (1.0 if 10 <= k < 20 else 0.0, 0x80)
+        for one, inputs in ((rig, pins(y, 50.0, reduce=pin)), (free, pins(y, 50.0))):
+            one(inputs, out=(60.0 if k == 0 else one.out["out"], 0xC0))
+        assert k in range(10, 14) or rig.out["out"] == pytest.approx(free.out["out"], abs=1.5)
+
+
 def test_pid_direct_action_reports_the_opposite_limit_to_its_master() -> None:
     rig = pid(reverse=0.0)
     rig(pins(90.0, 50.0), out=(60.0, 0xC0))
@@ -182,40 +211,62 @@ def test_pid_integral_only_tracks_hard() -> None:
 
 # ---------------------------------------------------------------------------------------------- setpoint program
 def test_setpoint_program_soaks_then_releases_and_starts_hot() -> None:
-    rig = Rig(K.kernel("setpoint_program", K.PROFILE, n_in=3), dt=10.0)
-    rig(good(872.0, 1.0, 0.0))
+    rig = Rig(K.kernel("setpoint_program", K.PROFILE, n_in=4), dt=10.0)
+    rig(good(872.0, None, 1.0, 0.0))
     assert (rig.out["out"], rig.out["released"], rig.why) == (870.0, 0.0, "soaking before release")
-    rig(good(872.0, 1.0, 0.0), n=59)
+    rig(good(872.0, None, 1.0, 0.0), n=59)
     assert rig.out["released"] == 0.0
-    assert rig(good(872.0, 1.0, 0.0))["released"] == 1.0
-    assert rig(good(872.0, 0.0, 1.0))["out"] == 820.0, "the first usable command decides"
+    assert rig(good(872.0, None, 1.0, 0.0))["released"] == 1.0
+    assert rig(good(872.0, None, 0.0, 1.0))["out"] == 820.0, "the first usable command decides"
     assert rig.out["released"] == 0.0
 
 
 def test_setpoint_program_break_in_the_soak_starts_it_again() -> None:
-    rig = Rig(K.kernel("setpoint_program", K.PROFILE, n_in=2), dt=10.0)
-    rig(good(872.0, 1.0), n=55)
-    rig(good(864.0, 1.0))
-    assert rig(good(872.0, 1.0), n=60)["released"] == 0.0
-    assert rig(good(872.0, 1.0))["released"] == 1.0
+    rig = Rig(K.kernel("setpoint_program", K.PROFILE, n_in=3), dt=10.0)
+    rig(good(872.0, None, 1.0), n=55)
+    rig(good(864.0, None, 1.0))
+    assert rig(good(872.0, None, 1.0), n=60)["released"] == 0.0
+    assert rig(good(872.0, None, 1.0))["released"] == 1.0
 
 
 def test_setpoint_program_released_survives_short_excursions_only() -> None:
-    rig = Rig(K.kernel("setpoint_program", K.PROFILE, n_in=2), dt=10.0)
-    rig(good(870.0, 1.0), n=61)
-    assert rig(good(856.0, 1.0), n=500)["released"] == 1.0, "inside three bands"
-    assert rig(good(850.0, 1.0), n=60)["released"] == 1.0
-    assert rig([(850.0, 0x10), (1.0, 0x80)], n=2)["released"] == 0.0, "a bad measure is no proof"
+    rig = Rig(K.kernel("setpoint_program", K.PROFILE, n_in=3), dt=10.0)
+    rig(good(870.0, None, 1.0), n=61)
+    assert rig(good(856.0, None, 1.0), n=500)["released"] == 1.0, "inside three bands"
+    assert rig(good(850.0, None, 1.0), n=60)["released"] == 1.0
+    assert rig([(850.0, 0x10), None, (1.0, 0x80)], n=2)["released"] == 0.0, "a bad measure is no proof"
 
 
 def test_setpoint_program_keeps_its_state_without_commands() -> None:
-    rig = Rig(K.kernel("setpoint_program", K.PROFILE, n_in=3))
-    rig([(820.0, 0x80), (1.0, 0x08), (1.0, 0x08)])
+    rig = Rig(K.kernel("setpoint_program", K.PROFILE, n_in=4))
+    rig([(820.0, 0x80), None, (1.0, 0x08), (1.0, 0x08)])
     assert (rig.out["out"], rig.q["out"]) == (820.0, 0x4C)
-    rig([(820.0, 0x80), (1.0, 0x08), (1.0, 0x80)])
-    assert rig.block.backward()[1:] == [(1.0, 0xD0), (1.0, 0xC0)]
-    rig([(820.0, 0x80), (1.0, 0x08), (0.0, 0x18)])
+    rig([(820.0, 0x80), None, (1.0, 0x08), (1.0, 0x80)])
+    assert rig.block.backward()[2:] == [(1.0, 0xD0), (1.0, 0xC0)]
+    rig([(820.0, 0x80), None, (1.0, 0x08), (0.0, 0x18)])
     assert (rig.out["out"], rig.q["out"], rig.why) == (870.0, 0x44, "no valid setpoint")
+
+
+def test_setpoint_program_found_running_hot_is_released_at_once() -> None:
+    """Starting the controller is no stop of a line that runs at its temperature."""
+    unknown: Pin = (0.0, 0x08)
+    rig = Rig(K.kernel("setpoint_program", K.PROFILE, n_in=4), dt=10.0)
+    rig([unknown, unknown, unknown, unknown])
+    assert (rig.out["out"], rig.out["released"]) == (820.0, 0.0)
+    rig([(872.0, 0x80), (1.0, 0xCC), unknown, unknown])
+    assert (rig.out["out"], rig.out["released"], rig.q["released"]) == (870.0, 1.0, 0x4C)
+    rig([(872.0, 0x80), (1.0, 0xCC), (1.0, 0x80), unknown])
+    assert (rig.out["released"], rig.q["released"], rig.why) == (1.0, 0x80, "normal")
+    rig([(872.0, 0x80), (1.0, 0xCC), (0.0, 0x80), unknown])
+    rig([(872.0, 0x80), (1.0, 0xCC), (1.0, 0x80), unknown])
+    assert rig.out["released"] == 0.0, "later the soak has to be proven"
+
+
+@pytest.mark.parametrize(("temp", "running", "command"), [(860.0, 1.0, 1.0), (872.0, 0.0, 1.0), (872.0, 1.0, 0.0)])
+def test_setpoint_program_found_otherwise_has_to_soak(temp: float, running: float, command: float) -> None:
+    rig = Rig(K.kernel("setpoint_program", K.PROFILE, n_in=3), dt=10.0)
+    assert rig(good(temp, running, command))["released"] == 0.0
+    assert rig(good(872.0, 1.0, 1.0), n=2)["released"] == 0.0
 
 
 # ------------------------------------------------------------------------------------------------------- staging
