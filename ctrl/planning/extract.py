@@ -14,6 +14,7 @@ from ctrl.planning.state import Order, PlanInputs
 DIGITS: Final = 6  # far below what any device resolves; the solver's last bits are no information
 PUNCTUAL_S: Final = 30.0
 _TOLERANCE: Final = {"kW": 0.05, "t": 1e-3, "%": 0.05}
+_END_TOLERANCE: Final = {"t": 0.1, "%": 1.0}  # a wish for two days ahead, worth less than the gap of the search
 
 
 def _tidy(value: float | Floats) -> float:
@@ -99,7 +100,7 @@ def _worst(case: Case, what: str, amounts: Floats, unit: str) -> list[Relaxed]:
 
 
 def _last(case: Case, what: str, amount: float, unit: str) -> list[Relaxed]:
-    if amount <= _TOLERANCE[unit]:
+    if amount <= _END_TOLERANCE[unit]:
         return []
     return [Relaxed(what, _tidy(amount), unit, _tidy(case.grid.edges[-1]))]
 
