@@ -185,6 +185,11 @@ class Store:
             next_ns = min(next_ns, entry.next_ns, entry.next_age_ns)
         self._lo, self._hi, self._next_ns = lo, hi, next_ns
 
+    def quiet_ns(self, now_ns: int, utc: float) -> int:
+        """How long after a latch() at this instant the next one has nothing to post, if no profile comes meanwhile."""
+        until = math.inf if self._hi == math.inf else round((self._hi - utc) * _NS)
+        return int(min(self._next_ns - now_ns, until))
+
     @staticmethod
     def _check(entry: _Entry, profile: Profile, utc: float) -> None:
         spec = entry.spec

@@ -23,9 +23,9 @@ Progress = Callable[[float, str], None]
 class Run:
     """One run that has ended.
 
-    record: folder of the records. digest: sha256 of rows, events and inputs. simulated_s: plant time. wall_s: time of this
-    machine. cycles: scans; overruns: scans that were missed. kpis: units are in the names. plans, commits: how many were
-    made; solve_s: how long each took. events: as recorded.
+    record: folder of the records. digest: sha256 of rows, events and inputs. simulated_s: plant time. wall_s: time of
+    this machine. cycles: scans; overruns: scans that were missed. kpis: units are in the names. plans, commits: how
+    many were made; solve_s: how long each took. events: as recorded.
     """
 
     site: Site

@@ -119,8 +119,24 @@ class HistoryWriter:
         self._utc[i] = utc_s
         self._v[i] = values
         self._q[i] = np.frombuffer(statuses, np.uint8)
-        self._fill = i + 1
-        self._total += 1
+        self._filled(1)
+
+    def rows_of(self, utc_s: Floats, values: Floats, statuses: Bytes) -> None:
+        """Record n rows at once: `utc_s` [n], `values` [n, tags], `statuses` [n, tags]. As n calls of `row`."""
+        if values.shape != (len(utc_s), self._n) or statuses.shape != values.shape:
+            raise ValueError(f"values {values.shape} and statuses {statuses.shape} for {len(utc_s)} x {self._n}")
+        at = 0
+        while at < len(utc_s):
+            i, n = self._fill, min(BLOCK_ROWS - self._fill, len(utc_s) - at)
+            self._utc[i : i + n] = utc_s[at : at + n]
+            self._v[i : i + n] = values[at : at + n]
+            self._q[i : i + n] = statuses[at : at + n]
+            self._filled(n)
+            at += n
+
+    def _filled(self, n: int) -> None:
+        self._fill += n
+        self._total += n
         if self._fill == BLOCK_ROWS:
             self._store()
             self._block += 1

@@ -7,7 +7,7 @@ measurements go back into the registers. Sources with a plant (ERP, market, weat
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ class SimulationError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class _Link:
+class PointLink:
     """A point and the pin behind it: value of the point = factor x value of the pin + zero."""
 
     point: str
@@ -51,21 +51,21 @@ def make_context(site: Site, days: float | None = None, seed: int | None = None)
     begin = start_utc(site)
     assert site.simulate is not None  # start_utc has looked  # noqa: S101
     scenario, location = site.simulate.scenario, site.site.location
-    place = {} if location is None else {"latitude": location.lat, "longitude": location.lon}
-    return Context(
+    context = Context(
         start_utc=begin,
         days=scenario.days if days is None else days,
         seed=scenario.seed if seed is None else seed,
         timezone=site.site.timezone,
         data_dir=Path(site.source_path).parent,
         history_s=scenario.history.to("s"),
-        **place,
     )
+    return context if location is None else replace(context, latitude=location.lat, longitude=location.lon)
 
 
 class PlantSide:
     """World and virtual PLCs of one simulated site.
 
+    measures, commands: by device, what connects its points to the pins of its plant.
     Raises SimulationError for a device without a plant, or a point without a pin; PlantError for wrong options.
     """
 
@@ -74,12 +74,12 @@ class PlantSide:
             raise SimulationError("the site has no `simulate:` section")
         self.site, self.context = site, context
         plants = site.simulate.plants
-        specs = [PlantSpec(name, plant.model, _options(plant)) for name, plant in plants.items()]
-        connections = [Connection(c.from_, c.to) for c in site.simulate.connections]
-        self.world = World(specs, connections, context)
+        self.specs = tuple(PlantSpec(name, plant.model, _options(plant)) for name, plant in plants.items())
+        self.connections = tuple(Connection(c.from_, c.to) for c in site.simulate.connections)
+        self.world = World(self.specs, self.connections, context)
         self.plcs = {spec.name: VirtualPlc(spec) for spec in devices_from_config(site)}
-        self._measures: dict[str, list[_Link]] = {}
-        self._commands: dict[str, list[_Link]] = {}
+        self.measures: dict[str, list[PointLink]] = {}
+        self.commands: dict[str, list[PointLink]] = {}
         served = {plant.serves: name for name, plant in plants.items()}
         for device in site.devices:
             if device not in served:
@@ -90,10 +90,10 @@ class PlantSide:
 
     def _connect(self, device: str, plant: str, spec: SimPlant) -> None:
         inputs, outputs = self.world.units(plant)
-        self._measures[device], self._commands[device] = [], []
+        self.measures[device], self.commands[device] = [], []
         for name, point in self.site.devices[device].points.items():
             pin = spec.map.get(name, name)
-            side, pins = (self._commands, inputs) if point.write else (self._measures, outputs)
+            side, pins = (self.commands, inputs) if point.write else (self.measures, outputs)
             if pin not in pins:
                 known = ", ".join(pins)
                 raise SimulationError(f"point {device}.{name}: plant {plant} has no pin {pin}; it has {known}")
@@ -101,7 +101,7 @@ class PlantSide:
 
     def _preset(self) -> None:
         """The PLCs hold what the plants' operating points are made of, as an operator at the panel left it."""
-        for device, links in self._commands.items():
+        for device, links in self.commands.items():
             for link in links:
                 plant, pin = link.pin.split(".")
                 words = self.world.wiring.starts.get(plant, {})
@@ -109,14 +109,14 @@ class PlantSide:
                     self.plcs[device].preset(link.point, words[pin] * link.factor + link.zero)
 
     def _show(self) -> None:
-        for device, links in self._measures.items():
+        for device, links in self.measures.items():
             plc = self.plcs[device]
             output = self.world.output
             plc.set_measures({link.point: output(link.pin) * link.factor + link.zero for link in links})
 
     def step(self, dt_s: float, now_ns: int, utc: float) -> None:
         """Advance by dt_s > 0 seconds of plant time that begin at `utc` (now_ns: the same instant, monotonic)."""
-        for device, links in self._commands.items():
+        for device, links in self.commands.items():
             plc = self.plcs[device]
             plc.step(now_ns * 1e-9)
             for link in links:
@@ -140,8 +140,8 @@ def _options(plant: SimPlant) -> Mapping[str, object]:
     return {key: value for key, value in given.items() if value not in (None, {})} | dict(plant.params)
 
 
-def _link(name: str, pin: str, point: Point, unit: str) -> _Link:
+def _link(name: str, pin: str, point: Point, unit: str) -> PointLink:
     if unit in _PLAIN or point.unit in _PLAIN:
-        return _Link(name, pin, 1.0, 0.0)
+        return PointLink(name, pin, 1.0, 0.0)
     zero = convert(0.0, unit, point.unit)
-    return _Link(name, pin, convert(1.0, unit, point.unit) - zero, zero)
+    return PointLink(name, pin, convert(1.0, unit, point.unit) - zero, zero)

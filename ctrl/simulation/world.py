@@ -70,11 +70,13 @@ def add_plants(
     *,
     task: int = 0,
     tags: Mapping[str, str] | None = None,
+    prefix: str = "",
 ) -> Wiring:
     """Add the plants to a program that is being built, players of their data included.
 
     tags: "plant.pin" -> tag, for pins that share a tag of the program, e.g. a command written by a loop; the others get
-    a tag of their own name. Connected pins share one slot.
+    a tag of their own name. Connected pins share one slot. prefix: of the blocks' names, where a plant may be called
+    like a block of the program.
     Raises PlantError for an unknown model or option, a wrong connection, or an input with two sources.
     """
     placed = _place(specs, context)
@@ -98,11 +100,12 @@ def add_plants(
             wires[pin] = tag = named.get(key, key)
             builder.tag(tag, "" if key in named else unit)
             if pin in series:
-                _play(builder, key, tag, series[pin], task)
+                _play(builder, prefix + key, tag, series[pin], task)
                 driven[key] = series[pin]
             else:
                 inputs[key] = tag
-        _add(builder, plant, wires, {pin: outputs[f"{name}.{pin}"] for pin in plant.model.outputs}, task)
+        outs = {pin: outputs[f"{name}.{pin}"] for pin in plant.model.outputs}
+        _add(builder, prefix + name, plant, wires, outs, task=task)
     starts = {name: plant.model.start(plant.spec.options, plant.context) for name, plant in placed.items()}
     return Wiring(inputs, outputs, driven, starts)
 
@@ -147,13 +150,15 @@ def _play(builder: Builder, name: str, tag: str, series: Series, task: int) -> N
     builder.block("data_player", name, outputs={"out": tag}, params=params, var_params=series.values, task=task)
 
 
-def _add(builder: Builder, plant: _Placed, wires: dict[str, str | None], outs: dict[str, str], task: int) -> None:
+def _add(
+    builder: Builder, name: str, plant: _Placed, wires: dict[str, str | None], outs: dict[str, str], *, task: int
+) -> None:
     model = plant.model
     values = model.params(plant.spec.options, plant.context)
     fixed = [name for name, _ in kinds()[model.kind].params]
     builder.block(
         model.kind,
-        plant.spec.name,
+        name,
         inputs=wires,
         outputs=outs,
         params=dict(zip(fixed, values, strict=False)),
@@ -205,6 +210,12 @@ class World:
         value = self.image.value
         return {pin: value(slot) for pin, slot in self._rows[plant]}
 
+    def adopt(self, values: Mapping[str, float]) -> None:
+        """Show outputs "plant.pin" that another program computed, which runs these plants: feeds then serve those."""
+        for name, value in values.items():
+            self.image.post(self.output_slots[name], value, GOOD, 0)
+        self.image.latch(0)
+
     def units(self, plant: str) -> tuple[Mapping[str, str], Mapping[str, str]]:
         """(inputs, outputs) of a plant, pin -> unit."""
         model = self._placed[plant].model
@@ -218,7 +229,9 @@ class World:
         """Mean power, kW, that all plants drew in [start, end) utc s by their data alone (see PlantModel.past_load)."""
         return sum(
             plant.model.past_load(
-                {key.partition(".")[2]: s for key, s in self.wiring.driven.items() if key.startswith(f"{name}.")}, start, end
+                {key.partition(".")[2]: s for key, s in self.wiring.driven.items() if key.startswith(f"{name}.")},
+                start,
+                end,
             )
             for name, plant in self._placed.items()
         )
