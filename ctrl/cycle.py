@@ -210,7 +210,7 @@ class Cycle:
             state.cycles += 1
 
     def _local(self, utc: float) -> float:
-        """Seconds since local midnight. The zone is asked once a quarter hour: its rules change on quarter hours only."""
+        """Seconds since local midnight. The zone is asked once a quarter hour: its rules change on those only."""
         quarter = utc // 900.0
         if quarter != self._local_at:
             self._local_at = quarter

@@ -137,9 +137,13 @@ def _check(name: str, value: Any) -> None:
     if name == "data" and not (
         isinstance(value, dict)
         and len(value) <= 64
-        and all(isinstance(k, str) and (v is None or isinstance(v, str | bool) or _is_number(v)) for k, v in value.items())
+        and all(isinstance(k, str) and _is_plain(v) for k, v in value.items())
     ):
         raise MessageError("data is not a small flat object")
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, str | bool) or _is_number(value)
 
 
 def _is_number(value: Any) -> bool:

@@ -152,7 +152,7 @@ class PlantModel(ABC):
         return {}
 
     def past_load(self, driven: Mapping[str, Series], start: float, end: float) -> float:
-        """Mean power, kW, that its data alone made it draw in [start, end) utc s: history before a run. Default: none."""
+        """Mean power, kW, that its data alone made it draw in [start, end) utc s, before a run. Default: none."""
         del driven, start, end
         return 0.0
 

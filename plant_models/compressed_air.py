@@ -60,7 +60,7 @@ class CompressedAir(PlantModel):
         return self.words({**state, "c2_load_cmd": 0.0, "c3_load_cmd": 0.0, "c2_starts": 6.0, "c3_starts": 6.0})
 
     def past_load(self, driven: Mapping[str, Series], start: float, end: float) -> float:
-        """Steady state at 6.3 bar_g: as few fixed compressors as the demand and the leak need, C1 the rest (air.pyx)."""
+        """Steady state at 6.3 bar_g: as few fixed compressors as demand and leak need, C1 the rest (air.pyx)."""
         if "demand" not in driven:
             return 0.0
         flow = driven["demand"].mean(start, end) + LEAK_FLOW

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from ctrl.clock import VirtualClock
 from ctrl.config.model import Site
-from ctrl.schedule import ClockedScheduler, Cron, Every, Rule
+from ctrl.schedule import ClockedScheduler, Cron, Delayed, Every, Rule
 from ctrl.service.site_side import SiteSide, inline
 from ctrl.signals.from_config import sources_from_config
 
@@ -54,7 +54,7 @@ class Jobs:
 
 
 def jobs_of(site: Site, utc: float) -> Jobs:
-    """The jobs of the site as if its service started at `utc`: the very objects that run live, nothing is asked or run."""
+    """The jobs of the site as if its service started at `utc`: the objects that run live; nothing is asked or run."""
     clock = VirtualClock(utc)
     schedule = ClockedScheduler(clock)
     sources = sources_from_config(site, _never)
@@ -91,6 +91,8 @@ def rule_words(rule: Rule) -> str:
         return f"every {span_words(rule.seconds)}"
     if isinstance(rule, Cron):
         return _cron_words(rule)
+    if isinstance(rule, Delayed):
+        return f"{rule_words(rule.rule)}, {span_words(rule.seconds)} later"
     return str(rule)
 
 
@@ -136,7 +138,7 @@ def _tasks(site: Site) -> list[TaskLine]:
     ]
 
 
-async def _never(url: str, headers: Mapping[str, str]) -> NoReturn:
+async def _never(_url: str, _headers: Mapping[str, str]) -> NoReturn:
     raise AssertionError("a list of jobs asks nobody")
 
 

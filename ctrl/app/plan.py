@@ -7,7 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ctrl.app.simulate import FIRST_PLAN_CYCLE, Simulation
+from ctrl.app.scenario import FIRST_PLAN_CYCLE
+from ctrl.app.simulate import Simulation
 from ctrl.config.model import Site
 from ctrl.config.problems import did_you_mean
 from ctrl.planning.plan import Plan
@@ -27,7 +28,7 @@ def plan_site(site: Site, name: str | None = None) -> tuple[str, Plan]:
     with tempfile.TemporaryDirectory(prefix="loopwright-plan-") as folder:
         simulation = Simulation(site, Path(folder))
         try:
-            while simulation.k < FIRST_PLAN_CYCLE:
+            while simulation.k < FIRST_PLAN_CYCLE and chosen not in simulation.side.plans:
                 simulation.cycle()
         finally:
             simulation.recorder.close()

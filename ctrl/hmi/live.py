@@ -21,12 +21,13 @@ class Flow(TypedDict):
 
 
 class Pin(TypedDict):
-    """One value of a loop: its tag, unit, and the range of its bar (None: no bar)."""
+    """One value of a loop: its tag, unit, and the range of its bar (None: no bar). words: of an enum, by number."""
 
     tag: str
     unit: str
     low: float | None
     high: float | None
+    words: NotRequired[dict[str, str]]
 
 
 class LoopInfo(TypedDict):

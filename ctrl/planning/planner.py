@@ -123,9 +123,14 @@ class Planner:
                 self._orders = found
             return
         before = self._profiles.get(answer.tag)
-        if answer.tag == self.tags.price and (before is None or before.steps[-1:] != answer.steps[-1:]):
+        if answer.tag == self.tags.price and (before is None or set(answer.steps) - set(before.steps)):
             self._news.add("price")
         self._profiles[answer.tag] = answer
+
+    @property
+    def has_news(self) -> bool:
+        """True when something became known on which, by `commit: on`, on/off is decided anew."""
+        return bool(self._news & set(self.config.commit.on))
 
     def observe(self, utc: float) -> None:
         """Look at the plant; called once a minute or so."""
@@ -166,7 +171,7 @@ class Planner:
         Raises ValueError, in plain words, when not even a state can be read.
         """
         state, inputs = self.state(utc), self.inputs(utc)
-        commit = self._dispatch.commit_due(utc) or bool(self._news & set(self.config.commit.on)) or self._drifted(state)
+        commit = self._dispatch.commit_due(utc) or self.has_news or self._drifted(state)
         self._news.clear()
         return Task(state, inputs, commit)
 

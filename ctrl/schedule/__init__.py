@@ -10,9 +10,10 @@ LiveSchedule runs them on an event loop, ClockedScheduler in virtual time; the d
 from ctrl.schedule.base import JobInfo, Schedule, ScheduleError, Statistics, TaskControl
 from ctrl.schedule.clocked import ClockedScheduler
 from ctrl.schedule.live import LiveSchedule
-from ctrl.schedule.rules import Cron, Every, Rule, RuleError
+from ctrl.schedule.rules import Cron, Delayed, Every, Rule, RuleError
 
 __all__ = [
-    "ClockedScheduler", "Cron", "Every", "JobInfo", "LiveSchedule", "Rule", "RuleError", "Schedule", "ScheduleError",
+    "ClockedScheduler", "Cron", "Delayed",
+    "Every", "JobInfo", "LiveSchedule", "Rule", "RuleError", "Schedule", "ScheduleError",
     "Statistics", "TaskControl",
 ]  # fmt: skip

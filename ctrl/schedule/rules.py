@@ -142,6 +142,27 @@ class Cron:
         return due, _COUNT_AT_MOST
 
 
+@dataclass(frozen=True, slots=True)
+class Delayed:
+    """Every date of another rule, `seconds` > 0 later: a plan that waits for the polls of its quarter hour."""
+
+    rule: Rule
+    seconds: float
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.seconds) and self.seconds > 0.0):
+            raise RuleError(f"a delay must be above 0 s, not {self.seconds}")
+
+    def after(self, utc: float) -> float:
+        """First delayed date strictly after `utc`."""
+        return self.rule.after(utc - self.seconds) + self.seconds
+
+    def last_due(self, due: float, now: float) -> tuple[float, int]:
+        """Last delayed date up to `now`, and how many came before it."""
+        last, skipped = self.rule.last_due(due - self.seconds, now - self.seconds)
+        return last + self.seconds, skipped
+
+
 def _weekdays(field: str) -> str:
     """Weekday field of crontab as names, since APScheduler counts from Monday = 0 and crontab from Sunday = 0."""
     if field == "*":

@@ -225,8 +225,13 @@ class ControlService:
 
     def _command(self, command: Command) -> dict[str, Any]:
         if command.verb == "status":
-            return {**self.side.status(), "ticker": self.ticker.statistics(), "realtime": self.ticker.realtime,
-                    "jobs": [asdict(job) for job in self.schedule.jobs()], "inputs_dropped": self.recorder.dropped}  # fmt: skip
+            return {
+                **self.side.status(),
+                "ticker": self.ticker.statistics(),
+                "realtime": self.ticker.realtime,
+                "jobs": [asdict(job) for job in self.schedule.jobs()],
+                "inputs_dropped": self.recorder.dropped,
+            }
         if command.verb == "stop":
             self.stop(f"{command.user}: {command.reason}")
             return {"text": "stopping"}

@@ -5,6 +5,7 @@ The site process runs it on the live scheduler, simulations on the virtual one.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 
 from ctrl.clock import Clock
@@ -12,11 +13,12 @@ from ctrl.config.model import Site
 from ctrl.messages import Event, Profile
 from ctrl.planning.plan import Plan
 from ctrl.planning.planner import Planner, Read
-from ctrl.schedule import Cron, Every, Schedule
+from ctrl.schedule import Cron, Delayed, Every, Schedule
 from ctrl.signals.base import Order, Orders, Source
 from ctrl.signals.poller import start_polls
 
 OBSERVE_S = 60.0
+AFTER_POLLS_S = 5.0  # a plan waits so long for the feeds that are polled at the same quarter hour
 GRACE_S = 30.0  # of wall time: a poll or a look later than this has missed its date
 
 Send = Callable[[Profile], None]
@@ -54,6 +56,7 @@ class SiteSide:
         self.orders: dict[str, Order] = {}  # as first announced
         self.solve_s: list[float] = []
         self._send, self._tell, self._offload = send, tell, offload
+        self._solving = {name: asyncio.Lock() for name in self.planners}
         self._trouble: dict[str, str] = {}
         self._sources = tuple(sources)
 
@@ -67,9 +70,9 @@ class SiteSide:
 
         start_polls(self._sources, self.clock, add, self.take, self._tell)
         for name, planner in self.planners.items():
-            rule = Cron(planner.config.run.cron, self.site.site.timezone)
+            rule = Delayed(Cron(planner.config.run.cron, self.site.site.timezone), AFTER_POLLS_S)
             late = planner.config.run.finish_in.to("s")
-            schedule.add(f"{name}.observe", self._observing(planner), Every(OBSERVE_S), misfire_grace_s=grace)
+            schedule.add(f"{name}.observe", self._observing(name), Every(OBSERVE_S), misfire_grace_s=grace)
             schedule.add(name, self._planning(name), rule, misfire_grace_s=late)
 
     def take(self, answer: Profile | Orders) -> None:
@@ -84,7 +87,10 @@ class SiteSide:
 
     async def plan_now(self, name: str) -> Plan | None:
         """Make a plan and send its offers. None: it could not be made, and an event says why."""
-        planner = self.planners[name]
+        async with self._solving[name]:  # a solver works on one plan at a time
+            return await self._plan(name, self.planners[name])
+
+    async def _plan(self, name: str, planner: Planner) -> Plan | None:
         planner.observe(self.clock.utc())
         began = self.clock.wall_mono()
         try:
@@ -107,8 +113,15 @@ class SiteSide:
             self._trouble[name] = event
             self._tell(Event(self.clock.utc(), name, event or "PLAN_GOOD", text[:1000], {}))
 
-    def _observing(self, planner: Planner) -> Callable[[], None]:
-        return lambda: planner.observe(self.clock.utc())
+    def _observing(self, name: str) -> Callable[[], Awaitable[object]]:
+        async def observe() -> None:
+            planner = self.planners[name]
+            planner.observe(self.clock.utc())
+            # orders or prices that change what is on or off do not wait for the next quarter hour
+            if planner.has_news and name in self.plans:
+                await self.plan_now(name)
+
+        return observe
 
     def _planning(self, name: str) -> Callable[[], Awaitable[object]]:
         return lambda: self.plan_now(name)

@@ -34,7 +34,7 @@ export function Value({ live, pin }) {
   if (!pin) return html`<span class="none"> </span>`;
   const now = read(live, pin.tag);
   return html`<span class=${`value ${now.quality}`} data-tag=${pin.tag} title=${`${pin.tag}: ${now.why}`}>
-    <b>${number(now.value, pin.unit)}</b>${" "}<i>${unitText(pin.unit)}</i>
+    <b>${pin.words?.[now.value] ?? number(now.value, pin.unit)}</b>${" "}<i>${unitText(pin.unit)}</i>
     ${now.quality !== "good" && html`<span class="doubt" aria-label=${now.why}>?</span>`}</span>`;
 }
 
