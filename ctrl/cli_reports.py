@@ -115,7 +115,10 @@ def show_jobs(jobs: Jobs, live: Mapping[str, Any] | None) -> None:
     for job in jobs.jobs:
         dates = [local(utc, jobs.timezone, "%a %d %b %H:%M:%S") for utc in job.next_utc]
         rows.append((job.id, job.rule, "yes" if job.at_start else "no", ", ".join(dates)))
-    table(("job", "rule", "at start", "next"), rows)
+    if rows:
+        table(("job", "rule", "at start", "next"), rows)
+    else:
+        say("none: the site has no sources and no plans")
     say()
     heading("Cyclic tasks")
     for task in jobs.tasks:

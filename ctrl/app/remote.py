@@ -60,7 +60,7 @@ def change(runtime: Path | None, verb: str, devices: Sequence[str], reason: str)
     changes = []
     for name in dict.fromkeys(devices or known):
         reply = ask(path, Command(verb, name, user_name(), reason))
-        text = STATES_AFTER[verb] if reply["ok"] else str(reply.get("error", "refused"))
+        text = STATES_AFTER[verb] if reply["ok"] else str(reply.get("error", "refused")).removeprefix(f"{name}: ")
         changes.append(Change(name, bool(reply["ok"]), text))
     return changes
 
