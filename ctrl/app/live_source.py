@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from ctrl.hmi.live import DeviceState, Layout, PlanView, PriceSeries, Snapshot, 
 from ctrl.messages import Event, Profile
 from ctrl.planning.plan import Plan
 
-Snap = tuple[int, int, array[float], bytes, array[int]] | None
+Snap = tuple[int, int, Sequence[float], bytes, Sequence[int]] | None
 """(cycle, ns, values, statuses, times ns) of one cycle, as ext.ImageReader.snapshot gives it."""
 
 KEPT_EVENTS: Final = 200
