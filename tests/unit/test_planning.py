@@ -428,6 +428,7 @@ def test_offers_begin_after_the_latency_and_expire_with_the_plan() -> None:
     assert {o.valid_until for o in made} == {T0 + 2700}
     assert {o.steps[0][0] for o in made} == {T0 + 5.0}
     assert made[0].value_at(T0 + 1000) == plan.steps[1].bat_power
+    assert [t - T0 for t, _ in made[0].steps] == [5.0, 905.0, 1805.0], "the next plan is there before a step begins"
     assert {o.id for o in made} == {plan.id}
 
 
