@@ -23,13 +23,13 @@ from ctrl.config.model import (
 from ctrl.hmi.live import Chart, ChartLine, DeviceInfo, Flow, Layout, LoopInfo, Pin
 
 TYPES: Final = {
-    "peak_limiter": "peak guard: forecast of the window, its limit",
+    "peak_limiter": "peak guard: forecast",
     "power_follow": "battery power",
     "pid": "PID",
     "setpoint_program": "setpoint program",
-    "staging": "staging: capacity of running units, demand",
+    "staging": "staging: capacity",
     "rate_control": "rate and run command",
-    "production_rules": "rules without a plan: stock, rate",
+    "production_rules": "rules: stock, rate",
 }
 _CONTRACTS: Final = {
     "heartbeat": "heartbeat",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -19,6 +20,7 @@ MOST_REASONS: Final = 6
 PAST_S: Final = 6 * 3600.0  # of prices
 STATUS: Final = {"optimal": "optimal", "relaxed": "relaxed", "shifted": "last plan", "failed": "none"}
 _RESTS: Final = "battery rests"
+_DETAILS: Final = re.compile(r"order \S+|\w*\d\S*|\b(Mon|Tue|Wed|Thu|Fri|Sat|Sun) |cheapest|of |hours? |before |due ")
 
 
 @dataclass(slots=True)
@@ -30,6 +32,7 @@ class _Episode:
     asset: str
     what: str
     text: str
+    then: str = ""
 
 
 class PlanPages:
@@ -80,7 +83,7 @@ class PlanPages:
         episodes = _episodes(plan)
         told = [each for each in episodes if each.start <= plan.utc or each.what != _RESTS]
         told = sorted(told, key=lambda each: (each.start, each.asset != "line"))[:MOST_REASONS]
-        lines = [f"{self._clock(e.start, plan.utc)} to {self._clock(e.end, plan.utc)} {e.text}" for e in told]
+        lines = [f"{self._clock(e.start, plan.utc)} to {self._clock(e.end, plan.utc)} {e.text}{e.then}" for e in told]
         return [*lines, *(f"stands in: {text}" for text in plan.substitutes)]
 
     def _clock(self, utc: float, now: float) -> str:
@@ -98,10 +101,17 @@ def _episodes(plan: Plan) -> list[_Episode]:
             before = running.get(asset)
             if before is not None and before.what == what:
                 before.end = end
+                if not before.then and _kind(text) != _kind(before.text):
+                    before.then = f", then {text.partition(': ')[2]}"
                 continue
             running[asset] = _Episode(step.utc, end, asset, what, text)
             found.append(running[asset])
     return found
+
+
+def _kind(text: str) -> str:
+    """What a reason says without its numbers, order and time."""
+    return _DETAILS.sub("", text)
 
 
 class PricePages:

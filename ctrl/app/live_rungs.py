@@ -106,4 +106,4 @@ def _usual(source: str) -> Rung:
 def _pid_source(loop: Pid) -> str:
     if loop.setpoint.from_ is not None:
         return loop.setpoint.from_.removesuffix(".out")
-    return f"fixed {loop.setpoint.value}"
+    return "fixed value"
