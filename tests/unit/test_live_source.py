@@ -274,7 +274,8 @@ STEPS = (
     step(0, "line runs: shortest run of 2 h; battery charges: price 80 EUR/MWh, used 19:00 at 139"),
     step(
         1,
-        "line runs: 3rd cheapest of 9 hours before order 7 due 12:00; battery charges: price 76 EUR/MWh, used at 99",
+        "line runs: 3rd cheapest of 9 hours before order 7 due 12:00; "
+        "battery charges: price 76 EUR/MWh, used 20:00 at 133",
     ),
     step(2, "line runs: cheapest of 8 hours before order 7 due 12:00; battery rests"),
     step(3, "line off: stock 21.0 t is enough; battery rests", 21.0),
