@@ -13,17 +13,18 @@ OUTPUTS = (("bat_power", "kW"), ("rate", "t/h"), ("line_on", "bool"), ("peak_tar
 def offers(plan: Plan, spec: DispatchSpec) -> tuple[Profile, ...]:
     """Profiles `<plan>.bat_power`, `.rate`, `.line_on`, `.peak_target`; none for a failed plan.
 
-    Every step takes effect a latency after its time: a plan is made on the edge of a step, so the plan before does not
-    reach into that step while the new one is on its way. Nothing holds longer than plan.valid_until. A plan made with
-    substituted inputs, or an older plan shifted, has the status "substituted".
+    The first step takes effect a latency after the plan was asked for, the others a handover after their time: the next
+    plan is made on the edge of a step, and this one does not reach into that step while it is on its way. Nothing holds longer than
+    plan.valid_until. A plan made with substituted inputs, or an older plan shifted, has the status "substituted".
     """
     if not plan.steps or plan.status == "failed":
         return ()
     doubtful = bool(plan.substitutes) or plan.status == "shifted"
     status = UNCERTAIN_SUBSTITUTED if doubtful else GOOD
-    late, found = spec.latency_s, []
+    begin, found = plan.utc + spec.latency_s, []
     for name, unit in OUTPUTS:
-        values = ((step.utc + late, _value(step, name)) for step in plan.steps)
+        values = [(step.utc + spec.handover_s, _value(step, name)) for step in plan.steps]
+        values[0] = (begin, values[0][1])
         steps = tuple((utc, value) for utc, value in values if utc < plan.valid_until)
         if steps:
             tag = f"{spec.name}.{name}"

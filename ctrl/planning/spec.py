@@ -117,7 +117,8 @@ class DispatchSpec:
 
     steps: (step s, until s from the start) ascending, the grid of time. commit_every_s: how long on/off decisions
     stay; it is also the length of the blocks in which the line is on or off. valid_s: how long a plan may be followed.
-    latency_s: when an offer takes effect after the plan was asked for.
+    latency_s: when an offer takes effect after the plan was asked for. handover_s: how long the later steps of an offer
+    wait for the next plan, which is asked for shortly after the edge of a step; at least latency_s.
     """
 
     name: str
@@ -135,6 +136,7 @@ class DispatchSpec:
     commit_every_s: int
     valid_s: float
     latency_s: float = 5.0
+    handover_s: float = 10.0
     when_infeasible: tuple[Relax, ...] = RELAX_STEPS
 
     def __post_init__(self) -> None:
@@ -174,5 +176,7 @@ class DispatchSpec:
             raise ValueError("line: 0 <= rate_min <= rate_max")
         if not 0 <= self.prices.peak_margin < 1:
             raise ValueError("prices: 0 <= peak_margin < 1")
+        if not 0 <= self.latency_s <= self.handover_s:
+            raise ValueError("0 <= latency_s <= handover_s")
         if line is not None and line.ramp <= 0:
             raise ValueError("line: ramp > 0")

@@ -38,6 +38,7 @@ from ctrl.planning.spec import (
 )
 from ctrl.planning.state import Curve, Order, PlanInputs, PlanState
 from ctrl.quality import GOOD, UNCERTAIN_SUBSTITUTED
+from ctrl.service.site_side import AFTER_POLLS_S
 from ctrl.units import Quantity
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -428,7 +429,8 @@ def test_offers_begin_after_the_latency_and_expire_with_the_plan() -> None:
     assert {o.valid_until for o in made} == {T0 + 2700}
     assert {o.steps[0][0] for o in made} == {T0 + 5.0}
     assert made[0].value_at(T0 + 1000) == plan.steps[1].bat_power
-    assert [t - T0 for t, _ in made[0].steps] == [5.0, 905.0, 1805.0], "the next plan is there before a step begins"
+    assert AFTER_POLLS_S + spec.latency_s <= spec.handover_s
+    assert [t - T0 for t, _ in made[0].steps] == [5.0, 910.0, 1810.0], "the next plan is there before a step begins"
     assert {o.id for o in made} == {plan.id}
 
 
