@@ -14,8 +14,9 @@ def offers(plan: Plan, spec: DispatchSpec) -> tuple[Profile, ...]:
     """Profiles `<plan>.bat_power`, `.rate`, `.line_on`, `.peak_target`; none for a failed plan.
 
     The first step takes effect a latency after the plan was asked for, the others a handover after their time: the next
-    plan is made on the edge of a step, and this one does not reach into that step while it is on its way. Nothing holds longer than
-    plan.valid_until. A plan made with substituted inputs, or an older plan shifted, has the status "substituted".
+    plan is made on the edge of a step, and this one does not reach into that step while it is on its way. Nothing
+    holds longer than plan.valid_until. A plan made with substituted inputs, or an older plan shifted, has the status
+    "substituted".
     """
     if not plan.steps or plan.status == "failed":
         return ()
