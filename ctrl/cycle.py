@@ -21,6 +21,14 @@ MAX_GAP = 3  # periods; a longer gap re-initialises (dt of a block is n x period
 Gather = Callable[[Sequence[Awaitable[None]]], Awaitable[None]]
 
 
+Deadlines = Callable[[], tuple[float, float]]
+"""(reads, writes) of the cycle that begins: s on the event loop's clock"""
+
+
+def _no_deadlines() -> tuple[float, float]:
+    return math.inf, math.inf
+
+
 class Device(Protocol):
     """What the cycle needs of a device (see ctrl.field.device)."""
 
@@ -31,8 +39,8 @@ class Device(Protocol):
     async def read(self, now_ns: int, deadline: float) -> None:
         """Read the device and post what it said into the image. deadline: s on the event loop's clock."""
 
-    async def write(self, now_ns: int, utc: float) -> None:
-        """Write its outputs through the gate, then its heartbeat."""
+    async def write(self, now_ns: int, utc: float, deadline: float) -> None:
+        """Write its outputs through the gate, then its heartbeat. deadline: as for read."""
 
     def drain_events(self) -> list[Event]:
         """What happened since the last call."""
@@ -123,7 +131,7 @@ class Cycle:
     devices          by name
     alarms           alarm name -> slot of its "active" bit; the list that keeps their states
     record           slots of the recorded tags, and every how many cycles a row is taken
-    deadline         until when the reads of this cycle may take; a device that is later is bad in this cycle
+    deadlines        asked at the start of a cycle: until when its reads may take, and its writes; later is bad
     """
 
     def __init__(
@@ -142,11 +150,11 @@ class Cycle:
         record_slots: Sequence[int],
         record_every: int,
         gather: Gather,
-        deadline: Callable[[], float] = lambda: math.inf,
+        deadlines: Deadlines = _no_deadlines,
     ) -> None:
         self.image, self.program, self.tasks, self.devices = image, program, tuple(tasks), dict(devices)
         self.store, self.clock, self.timezone = store, clock, timezone
-        self.alarms, self.recorder, self.gather, self._deadline = alarms, recorder, gather, deadline
+        self.alarms, self.recorder, self.gather, self._deadlines = alarms, recorder, gather, deadlines
         self._alarm_slots = tuple(alarm_slots.items())
         self._alarm_active = bytearray(len(self._alarm_slots))
         self._slots = array("i", record_slots)
@@ -163,15 +171,15 @@ class Cycle:
         due = [t for t in self.tasks if k % t.divider == 0 or self._slipped(t, k)]
         active = [t for t in due if not self.counters.tasks[t.name].parked]
         busy = [self.devices[name] for t in active for name in t.devices]
-        deadline = self._deadline()
-        await self.gather([d.read(now, deadline) for d in busy])
+        read_by, write_by = self._deadlines()
+        await self.gather([d.read(now, read_by) for d in busy])
         self.store.latch(self.image, now, utc)
         local = self._local(utc)
         runs = [self._due(t, k) for t in active]
         self.recorder.inputs(now, utc, local, [(r.task.number, r.points) for r in runs], self.image.pending_log(now))
         self.image.latch(now)
         self._execute(runs, k, now, utc, local)
-        await self.gather([d.write(now, utc) for d in busy])
+        await self.gather([d.write(now, utc, write_by) for d in busy])
         self._alarm_edges(utc)
         self._events(busy)
         self.image.publish()

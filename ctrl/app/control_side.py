@@ -6,13 +6,12 @@ Light on purpose: nothing here imports YAML, solvers, HTTP or plotting.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ctrl.clock import Clock
-from ctrl.cycle import Cycle, Gather, Recorder, TaskSpec
+from ctrl.cycle import Cycle, Deadlines, Gather, Recorder, TaskSpec
 from ctrl.field.device import DeviceDriver
 from ctrl.field.gate import ARMED, DISARMED, SHADOW, STATES, WriteGate
 from ctrl.field.journal import Journal
@@ -119,10 +118,21 @@ class ControlSide:
                 }
                 for name, driver in self.devices.items()
             },
+            "profiles": self._profiles(),
             "refused_messages": self.refused_messages,
             "not_finite": self.program.not_finite,
             "writes_journalled": self.journal.last,
             "alarms": self.alarms.view(),
+        }
+
+    def _profiles(self) -> dict[str, dict[str, Any]]:
+        """What IT and plans have said: issuer, id and until when, by tag; tags nobody has spoken of are left out."""
+        manifest = self.bundle.manifest
+        known = {s["tag"]: self.store.profile(s["tag"]) for s in (*manifest["feeds"], *manifest["offers"])}
+        return {
+            tag: {"issuer": p.issuer, "id": p.id, "valid_until": p.valid_until, "status": p.status}
+            for tag, p in known.items()
+            if p is not None
         }
 
     async def fail_action(self) -> None:
@@ -141,11 +151,11 @@ def build(
     recorder: Recorder,
     journal: Journal,
     image: Image | None = None,
-    deadline: Callable[[], float] = lambda: math.inf,
+    deadlines: Deadlines | None = None,
 ) -> ControlSide:
     """Put the control side together. image: of at least as many slots as the program, shared or private.
 
-    deadline: until when the reads of a cycle may take, s on the event loop's clock.
+    deadlines: of the reads and writes of each cycle (none in simulation).
 
     Raises ext.ProgramError, ctrl.field.spec.SpecError or StoreError for a bundle that does not hold together.
     """
@@ -181,7 +191,7 @@ def build(
         record_slots=[slots[tag] for tag in manifest["records"]["tags"]],
         record_every=manifest["records"]["every"],
         gather=gather,
-        deadline=deadline,
+        **({} if deadlines is None else {"deadlines": deadlines}),
     )
     image.post(manifest["reset"], 0.0, GOOD, clock.boot_ns())
     return ControlSide(bundle, image, program, store, cycle, devices, journal, alarms, recorder, clock, slots)

@@ -109,13 +109,14 @@ def _supervise(supervisor: Supervisor, socket: Path, arm: bool, say: Callable[[s
         supervisor.start(supervisor.control)
         supervisor.start(supervisor.site)
         waiting = arm
+        armed: set[str] = set()
         give_up = clock.wall_mono() + ARM_WITHIN_S
         code: int | None = None
         while not received and code is None:
             pause(POLL_S)
             code = supervisor.poll()
             if waiting and clock.wall_mono() <= give_up:
-                waiting = not _try_arm(socket, say)
+                waiting = not _try_arm(socket, armed, say)
             elif waiting:
                 say(f"not armed within {ARM_WITHIN_S:.0f} s; `ctrl status` says why, `ctrl arm` tries again")
                 waiting = False
@@ -130,19 +131,19 @@ def _supervise(supervisor: Supervisor, socket: Path, arm: bool, say: Callable[[s
             signal.signal(number, handler)
 
 
-def _try_arm(socket: Path, say: Callable[[str], None]) -> bool:
-    """Arm what is not armed yet; True when everything is."""
+def _try_arm(socket: Path, done: set[str], say: Callable[[str], None]) -> bool:
+    """Arm each device once; True when all were. done: those that were armed: a person may have disarmed them since."""
     user = getpass.getuser()
     try:
-        status = ask(socket, Command("status", "", user, "arming at start"))
-        waiting = [name for name, device in status["devices"].items() if device["state"] != "armed"]
-        for name in waiting:
-            ask(socket, Command("arm", name, user, "ctrl run --arm"))
+        devices = ask(socket, Command("status", "", user, "arming at start"))["devices"]
+        for name in devices:
+            if name not in done and ask(socket, Command("arm", name, user, "ctrl run --arm"))["ok"]:
+                done.add(name)
     except LinkError:
         return False
-    if not waiting:
-        say("armed: " + ", ".join(status["devices"]))
-    return not waiting
+    if done >= set(devices):
+        say("armed: " + ", ".join(devices))
+    return done >= set(devices)
 
 
 def _print(text: str) -> None:

@@ -138,7 +138,8 @@ class SiteService:
         """One plan of each soon after the start, without waiting for its date."""
         await asyncio.sleep(FIRST_PLAN_AFTER_S / max(self.clock.speed, 1e-9))
         for name in self.side.planners:
-            await self.side.plan_now(name)
+            if name not in self.side.plans:
+                await self.side.plan_now(name)
 
     # --------------------------------------------------------------------------------------------------------- life
     async def run(self) -> None:

@@ -45,7 +45,7 @@ class ImageLike(Protocol):
 class _Scan:
     """A read block, compiled: where its values go, and the last ones that were numbers."""
 
-    __slots__ = ("block", "codec", "echo", "inputs", "outputs", "refused", "seen", "t_ns", "values")
+    __slots__ = ("block", "codec", "echo", "inputs", "outputs", "refused", "seen", "statuses", "t_ns", "values", "words")
 
     def __init__(self, block: ReadBlock, slots: Mapping[str, int], outputs: Mapping[str, Output]) -> None:
         self.block = block
@@ -58,13 +58,20 @@ class _Scan:
             if p.write
         )
         self.values = [0.0] * len(block.points)
+        self.statuses: Sequence[int] = ()
+        self.words: Sequence[int] = ()
         self.t_ns = 0
         self.seen = False
         self.refused = False
 
-    def numbers(self, values: list[float]) -> list[float]:
-        """The values, with the last finite one where the register holds none."""
-        return [v if math.isfinite(v) else last for v, last in zip(values, self.values, strict=True)]
+    def take(self, words: Sequence[int], now_ns: int) -> None:
+        """Values and statuses of an answer; the last finite value where a register holds none."""
+        if words != self.words or not self.seen:
+            values, self.statuses = self.codec.decode(words)
+            if self.statuses is not self.codec.all_good:
+                values = [v if math.isfinite(v) else last for v, last in zip(values, self.values, strict=True)]
+            self.values, self.words = values, words
+        self.t_ns, self.seen = now_ns, True
 
 
 class DeviceDriver:
@@ -168,10 +175,8 @@ class DeviceDriver:
         return False
 
     def _accept(self, scan: _Scan, words: Sequence[int], now_ns: int) -> None:
-        values, statuses = scan.codec.decode(words)
-        if statuses is not scan.codec.all_good:
-            values = scan.numbers(values)
-        scan.values, scan.t_ns, scan.seen = values, now_ns, True
+        scan.take(words, now_ns)
+        values, statuses = scan.values, scan.statuses
         post = self._image.post
         for i, slot in scan.inputs:
             post(slot, values[i], statuses[i], now_ns)
@@ -290,8 +295,12 @@ class DeviceDriver:
             self._image.post(latency, self._transport.latency_ms, GOOD if self._complete else BAD_NO_COMMS_LAST, now_ns)
 
     # ------------------------------------------------------------------------------------------------------ write
-    async def write(self, now_ns: int, utc: float) -> None:
-        """Write what changed or is due, then the heartbeat if this cycle of the device was complete and good."""
+    async def write(self, now_ns: int, utc: float, deadline: float = math.inf) -> None:
+        """Write what changed or is due, then the heartbeat if this cycle of the device was complete and good.
+
+        deadline: seconds on the transport's clock that no request may pass.
+        """
+        self._transport.deadline = deadline
         self._utc_of_zero = utc - 1e-9 * now_ns
         mode = self.gate.state.mode
         if mode == g.DISARMED or self._silent or not (self._complete and self.link.good):
@@ -368,6 +377,7 @@ class DeviceDriver:
     async def fail_action(self, now_ns: int, utc: float) -> None:
         """The engine stops: write each fallback value once, through the gate; then no command and no heartbeat."""
         self._utc_of_zero = utc - 1e-9 * now_ns
+        self._transport.deadline = math.inf  # the last writes have the device's own timeout
         if self.gate.state.mode == g.ARMED and self.link.good and not self._silent:
             for output in self._outputs:
                 fallback = output.point.fallback

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ctrl.config.expressions import parse as parse_expression
-from ctrl.config.model import Alarm
+from ctrl.config.model import Alarm, Pid
 from ctrl.loops.context import Context
 from ctrl.loops.expression import compile_expression, returned
 from ctrl.units import Quantity
 
+MEASURE_BAD = 2  # WHY_MEASURE_BAD of ext/abi.pxd, see ctrl.modes.REASONS
 RESET = "alarms.reset"  # rising edge clears trips whose condition is gone
 
 
@@ -49,6 +50,12 @@ def _alarms(ctx: Context) -> list[_Alarm]:
         text = f"{device} does not answer: it works on its own fallbacks, its loops track"
         response = "Check power and network of the PLC; the loops take over again by themselves"
         found.append(_Alarm(f"{device}_lost", f"not {device}.link", after, "high", text, response))
+    for name, loop in ctx.site.loops.items():
+        if isinstance(loop, Pid) and loop.when_measure_bad is not None:
+            text = f"{name}: the measurement {loop.measure} is bad"
+            action = f"The loop holds for {loop.when_measure_bad.hold}, then gives {loop.when_measure_bad.then_output}"
+            bad = f"{name}.why == {MEASURE_BAD}"
+            found.append(_Alarm(f"{name}_measure_bad", bad, 0.0, loop.when_measure_bad.alarm, text, action))
     for source, part in ctx.site.sources.items():
         for feed, spec in part.feeds.items():
             if f"{source}.{feed}.age" in ctx.declared:

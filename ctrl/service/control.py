@@ -28,6 +28,7 @@ from ext import Ticker
 SYNC_S = 1.0  # the journal reaches the disk within this time of wall time; a power loss may cost so much
 QUEUE = 20_000
 READ_SHARE = 0.4  # of the period: a device that has not answered by then is bad in this cycle
+WRITE_SHARE = 0.9  # of the period, reads included: what is not written by then waits for the next cycle
 
 
 class Side(Protocol):

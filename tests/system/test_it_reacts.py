@@ -90,7 +90,12 @@ def test_local_rules_follow_price_and_stock_with_the_site_process_gone(tmp_path:
 
     async def run() -> None:
         async with live_site(tmp_path, SPEED, edits) as site:
-            await site.until("a plan is followed", lambda: belt(site) > 0.0)
+
+            async def planned() -> bool:
+                status = await site.status()
+                return status is not None and {"energy_plan.rate", "erp.stock"} <= set(status["profiles"])
+
+            await site.until("control has a plan", planned)
             os.kill(site.child("site"), signal.SIGSTOP)  # gone, and the supervisor does not bring it back
             before = await site.status()
             assert before is not None
