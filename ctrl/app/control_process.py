@@ -15,7 +15,7 @@ from pathlib import Path
 from random import Random
 
 from ctrl.app.control_side import build
-from ctrl.clock import Clock, LiveClock, PlantClock
+from ctrl.clock import Clock, LiveClock, PlantClock, system_utc
 from ctrl.field.journal import Journal
 from ctrl.field.modbus import ModbusTcp
 from ctrl.field.spec import DeviceSpec
@@ -53,7 +53,10 @@ async def serve(arguments: argparse.Namespace) -> int:
     memory = mmap.mmap(arguments.image_fd, 0)
     image = Image(max(bundle.manifest["slots"].values()) + 1, memory)
     runtime, record = Path(arguments.runtime), Path(arguments.record)
-    inputs = InputLog(record / f"inputs-{os.getpid()}.log", {"site": bundle.manifest["site"], "start_utc": clock.utc()})
+    inputs = InputLog(
+        record / f"inputs-{round(system_utc())}-{os.getpid()}.log",
+        {"site": bundle.manifest["site"], "start_utc": clock.utc()},
+    )
     recorder = LiveRecorder(inputs)
     journal = Journal(record / "journal.lwj", JOURNAL_RECORDS)
     loop = asyncio.get_running_loop()

@@ -21,7 +21,7 @@ from ctrl.app.control_process import make_clock
 from ctrl.app.kpi import run_kpis
 from ctrl.app.live_source import SiteLiveSource
 from ctrl.app.recording import run_meta, tag_meta
-from ctrl.clock import Clock
+from ctrl.clock import Clock, system_utc
 from ctrl.config.loader import load
 from ctrl.config.model import Site
 from ctrl.hmi.server import serve as serve_page
@@ -59,7 +59,7 @@ class SiteService:
         self.record = Path(arguments.record)
         self.port: int = arguments.port
         manifest = bundle.manifest
-        self.history_file = self.record / f"history-{os.getpid()}.sqlite"
+        self.history_file = self.record / f"history-{round(system_utc())}-{os.getpid()}.sqlite"
         self.history = AsyncHistory(self.history_file, tag_meta(manifest), run_meta(manifest, clock.utc()))
         self._rows = array("i", (self.slots[tag] for tag in manifest["records"]["tags"]))
         self.fetch = HttpFetch()

@@ -45,7 +45,19 @@ class ImageLike(Protocol):
 class _Scan:
     """A read block, compiled: where its values go, and the last ones that were numbers."""
 
-    __slots__ = ("block", "codec", "echo", "inputs", "outputs", "refused", "seen", "statuses", "t_ns", "values", "words")
+    __slots__ = (
+        "block",
+        "codec",
+        "echo",
+        "inputs",
+        "outputs",
+        "refused",
+        "seen",
+        "statuses",
+        "t_ns",
+        "values",
+        "words",
+    )
 
     def __init__(self, block: ReadBlock, slots: Mapping[str, int], outputs: Mapping[str, Output]) -> None:
         self.block = block

@@ -139,7 +139,9 @@ def _outside(request: Request, allowed: Allowed, state: GateState, now_ns: int) 
     # a declared fail action goes straight to its value; everything else moves no faster than its rate
     if rate is None or allowed.last_value is None or request.reason == FAIL_ACTION:
         return None
-    elapsed = min(1e-9 * (now_ns - allowed.last_ns), _RATE_PERIODS * state.period_s)
+    # n x period, as the loops count: a scan that came a little early or late is still one scan
+    slots = min(max(1, round(1e-9 * (now_ns - allowed.last_ns) / state.period_s)), _RATE_PERIODS)
+    elapsed = slots * state.period_s
     slack = allowed.spec.deadband + allowed.codec.step(request.value) + 1e-9 * abs(request.value)
     if not abs(request.value - allowed.last_value) <= rate * elapsed + slack:
         return Refusal("RATE", f"{request.point}: {allowed.last_value} to {request.value} in {elapsed:g} s")
