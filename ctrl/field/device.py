@@ -45,19 +45,7 @@ class ImageLike(Protocol):
 class _Scan:
     """A read block, compiled: where its values go, and the last ones that were numbers."""
 
-    __slots__ = (
-        "block",
-        "codec",
-        "echo",
-        "inputs",
-        "outputs",
-        "refused",
-        "seen",
-        "statuses",
-        "t_ns",
-        "values",
-        "words",
-    )
+    __slots__ = ("block", "codec", "echo", "inputs", "outputs", "refused", "seen", "t_ns", "values")
 
     def __init__(self, block: ReadBlock, slots: Mapping[str, int], outputs: Mapping[str, Output]) -> None:
         self.block = block
@@ -70,20 +58,13 @@ class _Scan:
             if p.write
         )
         self.values = [0.0] * len(block.points)
-        self.statuses: Sequence[int] = ()
-        self.words: Sequence[int] = ()
         self.t_ns = 0
         self.seen = False
         self.refused = False
 
-    def take(self, words: Sequence[int], now_ns: int) -> None:
-        """Values and statuses of an answer; the last finite value where a register holds none."""
-        if words != self.words or not self.seen:
-            values, self.statuses = self.codec.decode(words)
-            if self.statuses is not self.codec.all_good:
-                values = [v if math.isfinite(v) else last for v, last in zip(values, self.values, strict=True)]
-            self.values, self.words = values, words
-        self.t_ns, self.seen = now_ns, True
+    def numbers(self, values: list[float]) -> list[float]:
+        """The values, with the last finite one where the register holds none."""
+        return [v if math.isfinite(v) else last for v, last in zip(values, self.values, strict=True)]
 
 
 class DeviceDriver:
@@ -187,8 +168,10 @@ class DeviceDriver:
         return False
 
     def _accept(self, scan: _Scan, words: Sequence[int], now_ns: int) -> None:
-        scan.take(words, now_ns)
-        values, statuses = scan.values, scan.statuses
+        values, statuses = scan.codec.decode(words)
+        if statuses is not scan.codec.all_good:
+            values = scan.numbers(values)
+        scan.values, scan.t_ns, scan.seen = values, now_ns, True
         post = self._image.post
         for i, slot in scan.inputs:
             post(slot, values[i], statuses[i], now_ns)

@@ -15,6 +15,7 @@ from ctrl.field.codec import PointCodec
 from ctrl.field.spec import TABLES, DeviceSpec, PointSpec, Table
 from ctrl.field.transport import ILLEGAL_ADDRESS, ILLEGAL_VALUE
 
+_NOTHING: Final[tuple[float, tuple[int, ...]]] = (math.nan, ())
 _LIMIT: Final = {"ir": 125, "hr": 125, "di": 2000, "co": 2000}
 
 
@@ -29,7 +30,7 @@ class PlcException(Exception):  # noqa: N818 - the protocol's word
 class _Command:
     """A writable point inside the PLC: its register, the value in force, and when it was last written."""
 
-    __slots__ = ("codec", "in_force", "local", "point", "written_s")
+    __slots__ = ("codec", "in_force", "local", "point", "shown", "taken", "words", "written_s")
 
     def __init__(self, point: PointSpec) -> None:
         self.codec = PointCodec(point)
@@ -39,6 +40,9 @@ class _Command:
         self.in_force = self.codec.decode(self.codec.encode(rest))
         self.local: float | None = None
         self.written_s = -math.inf
+        self.shown = math.nan  # the value whose words are `words`
+        self.words: tuple[int, ...] = ()
+        self.taken: list[int] = []  # words of the register that brought the value in force
 
 
 class VirtualPlc:
@@ -62,6 +66,7 @@ class VirtualPlc:
         self._writable: dict[str, frozenset[int]] = {}
         self._layout()
         self._codecs = {p.name: PointCodec(p) for p in spec.points}
+        self._measured: dict[str, tuple[float, tuple[int, ...]]] = {}  # the last value of each, and its words
         self._commands = {p.name: _Command(p) for p in spec.points if p.write}
         self._by_place = {
             (c.point.table, offset): c for c in self._commands.values() for offset in range(c.point.offset, c.point.end)
@@ -126,13 +131,13 @@ class VirtualPlc:
         highest = 0xFFFF if table in ("ir", "hr") else 1
         if not words or any(type(w) is not int or not 0 <= w <= highest for w in words):
             raise PlcException(ILLEGAL_VALUE)
-        writable = self._writable[table]
-        if any(offset not in writable for offset in range(start, start + len(words))):
+        places = range(start, start + len(words))
+        if not self._writable[table].issuperset(places):
             raise PlcException(ILLEGAL_ADDRESS)
         if self.traffic is not None:
             self.traffic.append(("write", table, start, tuple(words)))
         self._put(table, start, words)
-        for offset in range(start, start + len(words)):
+        for offset in places:
             command = self._by_place.get((table, offset))
             if command is not None:
                 command.written_s = self._now
@@ -180,6 +185,8 @@ class VirtualPlc:
         point = command.point
         first = point.offset - self._base[point.table]
         words = self._cells[point.table][first : first + point.words]
+        if words == command.taken:
+            return
         try:
             value = command.codec.decode(words)
         except ValueError:
@@ -188,7 +195,7 @@ class VirtualPlc:
         lo, hi = point.limits
         step = command.codec.step(value)
         if lo - step <= value <= hi + step:
-            command.in_force = value
+            command.in_force, command.taken = value, words
         else:
             self._show(command)
 
@@ -218,7 +225,10 @@ class VirtualPlc:
         """Put a measurement into its register. Raises CodecError when it does not fit."""
         codec = self._codecs[point]
         spec = codec.point
-        words = codec.encode(value)
+        known, words = self._measured.get(point, _NOTHING)
+        if value != known:
+            words = codec.encode(value)
+            self._measured[point] = value, words
         if spec.bit is None:
             self._put(spec.table, spec.offset, words)
             return
@@ -235,7 +245,10 @@ class VirtualPlc:
         self._put(table, start, words)
 
     def _show(self, command: _Command) -> None:
-        self._put(command.point.table, command.point.offset, command.codec.encode(command.in_force))
+        if command.shown != command.in_force:
+            command.words, command.shown = command.codec.encode(command.in_force), command.in_force
+        command.taken = list(command.words)
+        self._put(command.point.table, command.point.offset, command.words)
 
     def _put(self, table: str, start: int, words: Sequence[int]) -> None:
         first = start - self._base[table]
