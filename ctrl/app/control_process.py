@@ -23,6 +23,7 @@ from ctrl.field.transport import Reconnect, Transport
 from ctrl.loops.bundle import Bundle
 from ctrl.records.inputs import InputLog
 from ctrl.service.control import READ_SHARE, WRITE_SHARE, ControlService, LiveRecorder, side_by_side
+from ctrl.service.priority import CONTROL, prefer
 from ext import Image
 
 JOURNAL_RECORDS = 65_536
@@ -59,6 +60,7 @@ async def serve(arguments: argparse.Namespace) -> int:
     )
     recorder = LiveRecorder(inputs)
     journal = Journal(record / "journal.lwj", JOURNAL_RECORDS)
+    preferred = prefer(CONTROL)
     loop = asyncio.get_running_loop()
     side = build(
         bundle,
@@ -77,6 +79,7 @@ async def serve(arguments: argparse.Namespace) -> int:
         archive=record / "writes.jsonl",
         period_s=period_s,
         fifo=FIFO_PRIORITY,
+        preferred=preferred,
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, service.stop, signal.Signals(number).name)

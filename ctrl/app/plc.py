@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ctrl.clock import iso, sleep
 from ctrl.config.loader import load
+from ctrl.service.priority import CONTROL, prefer
 from ctrl.simulation.serve import Outage, PlantServer
 
 PROGRESS_S = 10.0  # of wall time
@@ -34,6 +35,7 @@ def run_plc(
     end: nothing is served there any more. Raises ConfigError, SimulationError, PlantError, ValueError (speed, host,
     outage), OSError, and ext.ProgramError when a plant breaks.
     """
+    prefer(CONTROL)
     server = PlantServer(load(site_path), speed=speed, seed=seed, days=days, host=host, outages=outages)
     return asyncio.run(_serve(server, write_override, say or _print))
 

@@ -31,6 +31,7 @@ from ctrl.quality import BAD_NOT_CONNECTED
 from ctrl.records.history import AsyncHistory, HistoryReader
 from ctrl.schedule import LiveSchedule
 from ctrl.service.link import LinkClient, LinkError
+from ctrl.service.priority import BACKGROUND, prefer
 from ctrl.service.site_side import SiteSide
 from ctrl.signals.fetch import HttpFetch
 from ctrl.signals.from_config import sources_from_config
@@ -199,6 +200,7 @@ def main() -> int:
     parser.add_argument("--clock", default="live")
     parser.add_argument("--port", type=int, default=8800)
     arguments = parser.parse_args()
+    prefer(BACKGROUND)
     site = load(arguments.site, arguments.override)
     image = mmap.mmap(arguments.image_fd, 0, prot=mmap.PROT_READ)
 

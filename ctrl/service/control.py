@@ -136,11 +136,20 @@ class _Parking:
 class ControlService:
     """Runs the control side on a ticker until it is told to stop.
 
-    period_s: wall time between two grid points. archive: file that takes the journal's records once they are on disk.
+    period_s: wall time between two grid points. fifo: real-time priority of the ticker. preferred: shown in the status.
+    archive: file that takes the journal's records once they are on disk.
     """
 
     def __init__(
-        self, side: Side, recorder: LiveRecorder, *, socket: Path, archive: Path, period_s: float, fifo: int = 0
+        self,
+        side: Side,
+        recorder: LiveRecorder,
+        *,
+        socket: Path,
+        archive: Path,
+        period_s: float,
+        fifo: int = 0,
+        preferred: bool = False,
     ) -> None:
         self.side, self.recorder = side, recorder
         self.ticker = Ticker(round(period_s * 1e9), fifo)
@@ -150,6 +159,7 @@ class ControlService:
         self.failure: BaseException | None = None
         self.stop_reason = ""
         self._archive = archive
+        self._preferred = preferred
         self._archived = 0
         self._cycle: asyncio.Task[None] | None = None
         self._began = 0.0
@@ -230,6 +240,7 @@ class ControlService:
                 **self.side.status(),
                 "ticker": self.ticker.statistics(),
                 "realtime": self.ticker.realtime,
+                "preferred": self._preferred,
                 "jobs": [asdict(job) for job in self.schedule.jobs()],
                 "inputs_dropped": self.recorder.dropped,
             }
