@@ -24,6 +24,7 @@ cdef double NEAR_END = 60.0              # s before the end where the lower cap 
 cdef double BAD_METER_MARGIN = 0.02      # added to the margin while the meter is bad
 cdef double UNKNOWN = 1e9                # kW: no real power is so large; a battery that has not said where it ends
 cdef double GIVE_BACK = 60.0                # s over which a reduction that lasted reduce_for is given back
+cdef double SHORTEST = 1e-3              # s of a window that have a mean of their own
 cdef double HYSTERESIS = 1.3             # of a load before it comes back
 
 
@@ -198,7 +199,7 @@ cdef int _step(Block* b, Scan* s) except -1 nogil:
     put(b, s, SHED, b.st[S_SHED], Q_GOOD)
     put(b, s, MODE, MODE_AUTO, Q_GOOD)
     put(b, s, WHY, why, Q_GOOD)
-    put(b, s, AVERAGE, b.st[S_E] / b.st[S_K] if b.st[S_K] > 0.0 else b.st[S_PF], q)
+    put(b, s, AVERAGE, b.st[S_E] / b.st[S_K] if b.st[S_K] >= SHORTEST else b.st[S_PF], q)
     return 0
 
 

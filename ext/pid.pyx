@@ -26,7 +26,8 @@ cdef bint _reduced(Block* b, Scan* s) noexcept nogil:
         b.st[S_REDUCED] = 0.0
     elif b.st[S_REDUCED] == 0.0 and (b.st[S_STARTED] != 0.0 or answered(b, s, OUT)):
         b.st[S_REDUCED] = 1.0
-        b.st[S_BASE] = s.bv[b.out[OUT]] if answered(b, s, OUT) else b.st[S_U]
+        # without the feedforward: a load that comes or goes meanwhile is no part of what is asked for
+        b.st[S_BASE] = (s.bv[b.out[OUT]] if answered(b, s, OUT) else b.st[S_U]) - b.st[S_FF]
     return b.st[S_REDUCED] != 0.0
 
 
@@ -36,7 +37,7 @@ cdef void _limits(Block* b, Scan* s) noexcept nogil:
     if ok(b, s, HIGH_PIN):
         hi = clamp(val(b, s, HIGH_PIN), lo, hi)
     if _reduced(b, s):
-        hi = clamp(b.st[S_BASE] - val(b, s, REDUCE), lo, hi)
+        hi = clamp(b.st[S_BASE] + b.st[S_FF] - val(b, s, REDUCE), lo, hi)
     if ok(b, s, LOW_PIN):
         lo = clamp(val(b, s, LOW_PIN), lo, hi)
     b.st[S_LO] = lo
@@ -276,8 +277,8 @@ register(Kind(
 
     kp [out/pv], ki [out/(pv s)], kd [out s/pv], pv_filter [s] two lags of half of it each, hold_time [s]; lo, hi,
     bad_output, safe_output in the unit of out. out_low and out_high tighten lo..hi; where they cross, out_high wins.
-    reduce > 0 [unit of out] lowers hi to the output achieved when it began less reduce; where it ends the loop goes on
-    from the achieved output, without a step. The output out_high is the limit in force.
+    reduce > 0 [unit of out] lowers hi to the output achieved when it began, plus what ff has changed since then, less
+    reduce; where it ends the loop goes on from the achieved output, without a step. The output out_high is the limit in force.
     requires false or bad: local, safe_output. trip true: local, safe_output; a bad trip pin keeps its last state.
     Output below not taking commands: initialising, tracks the achieved value. pv bad: manual, output held; with
     bad_action 1 goes to bad_output after hold_time. sp bad: last setpoint. Every return to control starts at the

@@ -67,17 +67,21 @@ def test_peak_guard_lowers_the_furnace_from_where_it_is_and_gives_back_without_a
         ("start: 2018-03-05T00:00", "start: 2018-03-05T05:30"),
     )
     simulate(site, days=50 * MINUTES, record=tmp_path / "run", plans=False)
-    reduce, out, high, why = recorded(
-        tmp_path / "run", "peak_guard.reduce", *(f"furnace_temp_ctl.{p}" for p in ("out", "out_high", "why"))
+    reduce, out, high, why, load = recorded(
+        tmp_path / "run",
+        "peak_guard.reduce",
+        *(f"furnace_temp_ctl.{p}" for p in ("out", "out_high", "why", "feedforward")),
     )
     acts = np.flatnonzero(reduce > 0)
     first, last = acts[0], acts[np.flatnonzero(np.diff(acts, append=acts[-1] + 2) > 1)[0]]
     assert first > 600
     held = slice(first, last + 1)
-    base = high[first] + reduce[first]
-    assert abs(base - out[first - 1]) < 10.0, "from what the PLC held, a scan ago; far below the 320 kW of the site"
-    assert np.allclose(high[held], base - reduce[held], atol=1e-6)
-    assert out[held].max() <= base
+    base = (high + reduce)[first] - load[first - 1]
+    assert abs(base + load[first - 1] - out[first - 1]) < 10.0, (
+        "from what the PLC held, a scan ago; far below the 320 kW of the site"
+    )
+    assert np.allclose(high[held], (base - reduce)[held] + load[first - 1 : last], atol=1e-6)
+    assert np.all(out[held] <= high[held])
     assert reduce[held].max() == 60.0
     assert 9.0 in why[held]
     assert high[last + 1] == 320.0

@@ -151,7 +151,7 @@ class PeakLimiter(Twin):
             (float(self.shed), GOOD),
             (AUTO, GOOD),
             (why, GOOD),
-            (self.e / self.k if self.k > 0 else self.pf, q),
+            (self.e / self.k if self.k >= 1e-3 else self.pf, q),
         ]
 
 

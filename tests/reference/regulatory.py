@@ -139,9 +139,9 @@ class Pid(Twin):
         if not (self.ok(7) and self.value(7) > 0):
             self.base = None
         elif self.base is None and (self.started or self.answered(0)):
-            self.base = self.back[0][0] if self.answered(0) else self.u
+            self.base = (self.back[0][0] if self.answered(0) else self.u) - self.ff
         if self.base is not None:
-            self.hi = clamp(self.base - self.value(7), p["lo"], self.hi)
+            self.hi = clamp(self.base + self.ff - self.value(7), p["lo"], self.hi)
         self.lo = clamp(self.value(3), p["lo"], self.hi) if self.ok(3) else p["lo"]
         self.lo = min(self.lo, self.hi)
 

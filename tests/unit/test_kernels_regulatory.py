@@ -174,6 +174,17 @@ def test_pid_reduction_counts_from_the_output_and_ends_without_a_step() -> None:
     assert rig(pins(42.0, 50.0, reduce=(90.0, 0x18)))["out_high"] == 100.0, "who says nothing reduces nothing"
 
 
+def test_pid_reduction_leaves_a_load_that_the_feedforward_announces() -> None:
+    rig = pid()
+    none: Pin = (0.0, 0x80)
+    rig(pins(50.0, 50.0, ff=none, reduce=none), out=(40.0, 0xC0))
+    assert rig(pins(48.0, 50.0, ff=none, reduce=(6.0, 0x80)))["out"] == 34.0
+    rig(pins(48.0, 50.0, ff=(20.0, 0x80), reduce=(6.0, 0x80)), n=2)
+    assert rig.out["out"] == 54.0
+    rig(pins(48.0, 50.0, ff=(5.0, 0x80), reduce=(6.0, 0x80)), n=2)
+    assert rig.out["out"] == 39.0
+
+
 def test_pid_reduction_that_does_not_bind_leaves_no_trace() -> None:
     rig, free = pid(), pid()
     for k in range(40):
