@@ -118,7 +118,7 @@ def test_nothing_is_written_before_arming_nor_after_disarming(tmp_path: Path) ->
 
 def test_a_dead_source_is_seen_and_survived(tmp_path: Path) -> None:
     async def run() -> None:
-        async with live_site(tmp_path, 60.0) as site:
+        async with live_site(tmp_path, 30.0) as site:
             await asyncio.sleep(1.0)
             site.plant.feed_fault = "dead"
 
@@ -126,14 +126,14 @@ def test_a_dead_source_is_seen_and_survived(tmp_path: Path) -> None:
                 events = await asyncio.to_thread(_events, site.record)
                 return any(e["event"] == "IT_FAILED" for e in events)
 
-            await site.until("the failure is recorded", told, wall_s=40.0)
+            await site.until("the failure is recorded", told, wall_s=60.0)
             site.plant.feed_fault = "none"
 
             async def back() -> bool:
                 events = await asyncio.to_thread(_events, site.record)
                 return any(e["event"] == "IT_BACK" for e in events)
 
-            await site.until("the return is recorded", back, wall_s=60.0)
+            await site.until("the return is recorded", back, wall_s=90.0)
             status = await now(site)
             assert all(d["state"] == "armed" for d in status["devices"].values())
 
