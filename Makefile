@@ -7,14 +7,13 @@ BIN := $(VENV)/bin
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 SOURCES := $(wildcard ext/*.pyx ext/*.pxd plant_models/*.pyx plant_models/*.pxd) setup.py
 
-.PHONY: help install build debug demo demo-open test check types lint contracts docs-check bench soak browser clean
+.PHONY: help install build debug demo demo-open test check types lint contracts docs-check soak browser clean
 
 help:
 	@echo "make demo       check, simulate and run the example site; ends by itself"
 	@echo "make demo-open  the same, and keeps running with the live page"
 	@echo "make test       the tests"
 	@echo "make check      lint, types, import contracts, documentation"
-	@echo "make bench      benchmarks, as ratios to peers in one run"
 	@echo "make browser    tests in a real browser (needs chromium)"
 	@echo "make soak       the long suites"
 	@echo "make debug      build with checks on and run the kernel tests in it"
@@ -79,8 +78,6 @@ browser: $(VENV)/.built
 soak: $(VENV)/.built
 	$(BIN)/python -m pytest -q -m slow tests
 
-bench: $(VENV)/.built
-	$(BIN)/python -m benchmarks.run
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -22,6 +22,7 @@ class Kind:
 
 def kinds() -> dict[str, Kind]: ...
 def size_of(n: int) -> int: ...
+
 @final
 class Image:
     n: int
@@ -124,5 +125,3 @@ __all__ = [
     "size_of",
     "unpack",
 ]
-
-

@@ -102,8 +102,8 @@ def test_local_rules_follow_price_and_stock_with_the_site_process_gone(tmp_path:
             assert before is not None
             expired = before["profiles"]["energy_plan.rate"]["valid_until"] + GRACE_S
             await site.until("the plan is over", lambda: site.plant.clock.utc() > expired)
-            # one rung down: local rules, at the rate of a stock below the reorder point; at a middling price the battery
-            # gives what the peak guard asks, no more
+            # one rung down: local rules, at the rate of a stock below the reorder point; at a middling price the
+            # battery gives what the peak guard asks, no more
             await site.until("the belt follows the rules", lambda: abs(belt(site) - 0.95) < 0.01)
             assert site.plant.elapsed_s < 25 * 60.0, "before 08:00, or the price has changed already"
             asked = battery(site)
