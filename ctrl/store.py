@@ -103,9 +103,11 @@ class _Entry:
         merged = [*kept, *profile.steps] if profile.steps else []
         self.times = [t for t, _ in merged]
         self.values = [v for _, v in merged]
+        # an offer that ends when the one before does is the rest of that one: its age goes on
+        if isinstance(self.spec, FeedSpec) or not profile.steps or profile.valid_until != self.until:
+            self.arrival_ns = now_ns
         self.until = profile.valid_until
         self.profile = profile
-        self.arrival_ns = now_ns
         self.next_ns = -1
         self.next_age_ns = -1 if self.age_slot >= 0 else _NEVER_NS
 

@@ -6,6 +6,7 @@ It never writes an output. The same object runs live, in the site process, and i
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -23,8 +24,9 @@ from ctrl.planning.from_config import DispatchTags, spec_from_config, tags_from_
 from ctrl.planning.offers import offers
 from ctrl.planning.plan import Plan
 from ctrl.planning.state import Curve, Order, PlanInputs, PlanState
-from ctrl.quality import is_usable
+from ctrl.quality import UNCERTAIN_LAST, is_usable
 from ctrl.signals.base import Orders
+from ctrl.units import Quantity
 
 Read = Callable[[str], tuple[float, int]]
 """tag -> (value, status)"""
@@ -32,6 +34,7 @@ Read = Callable[[str], tuple[float, int]]
 SLOT_S: Final = 900.0
 KEEP_SLOTS: Final = 96 * 7 * 9  # nine weeks of quarter hours
 STOCK_OFF_T: Final = 2.0  # t between planned and real stock that count as an event
+GROWN_T: Final = 0.01  # t by which an order grows that count as a change
 LATE_IN_WINDOW: Final = 0.9  # a window average is taken as the window's once this share of it has passed
 
 
@@ -99,7 +102,14 @@ class Planner:
         self._dispatch = Dispatch(self.spec, clock=clock_limits)
         self._profiles: dict[str, Profile] = {}
         self._orders: tuple[Order, ...] | None = None
+        self._orders_at = -math.inf
         self._news: set[str] = set()
+        self._owed = False  # a commitment that was due and could not be made
+        self._stale_s = {
+            f"{source}.{feed}": spec.stale_after.to("s")
+            for source, part in site.sources.items()
+            for feed, spec in part.feeds.items()
+        }
         self.past = {tag: Past() for tag in (self.tags.base_load, self.tags.pv, self.tags.price) if tag is not None}
         self._line = _Line(since=-1e9)
         self._peak, self._month = 0.0, (0, 0)
@@ -118,9 +128,9 @@ class Planner:
         if isinstance(answer, Orders):
             if answer.tag == self.tags.orders:
                 found = tuple(Order(o.id, o.due, o.mass_t) for o in answer.orders)
-                if self._orders is None or {o.id for o in found} - {o.id for o in self._orders}:
+                if self._orders is None or _asks_more(found, self._orders):
                     self._news.add("orders")
-                self._orders = found
+                self._orders, self._orders_at = found, answer.issued_at
             return
         before = self._profiles.get(answer.tag)
         if answer.tag == self.tags.price and (before is None or set(answer.steps) - set(before.steps)):
@@ -171,7 +181,7 @@ class Planner:
         Raises ValueError, in plain words, when not even a state can be read.
         """
         state, inputs = self.state(utc), self.inputs(utc)
-        commit = self._dispatch.commit_due(utc) or self.has_news or self._drifted(state)
+        commit = self._dispatch.commit_due(utc) or self.has_news or self._owed or self._drifted(state)
         self._news.clear()
         return Task(state, inputs, commit)
 
@@ -183,7 +193,9 @@ class Planner:
         """Remember the plan and give its offers."""
         self.last = plan
         self.plans += 1
-        self.commits += int(plan.solved.committed)
+        found = plan.status in ("optimal", "relaxed")
+        self.commits += int(found and plan.solved.committed)
+        self._owed = plan.solved.committed and not found
         return plan, offers(plan, self.spec)
 
     def _drifted(self, state: PlanState) -> bool:
@@ -228,10 +240,16 @@ class Planner:
     def _stock(self) -> float:
         if self.tags.stock is None:
             return 0.0
-        value, status = self._read(self.tags.stock)
-        if not is_usable(status) and self._stock_estimate is not None:
+        if self._stock_is_old() and self._stock_estimate is not None:
             return self._usable(self._stock_estimate)
-        return value if is_usable(status) else self._usable(self.tags.stock)
+        return self._usable(self.tags.stock)
+
+    def _stock_is_old(self) -> bool:
+        """True when the stock is the last one known, or none: the line has gone on since."""
+        if self.tags.stock is None:
+            return False
+        status = self._read(self.tags.stock)[1]
+        return not is_usable(status) or status & 0xFC == UNCERTAIN_LAST
 
     def _usable(self, tag: str) -> float:
         value, status = self._read(tag)
@@ -255,15 +273,34 @@ class Planner:
             ),
             sales=self._or_constant(self.tags.sales, "t/d", utc, until, 0.0, "no sales forecast"),
             orders=self._orders or (),
-            notes=() if self._orders is not None or self.tags.orders is None else ("orders: list not known",),
+            notes=self._notes(utc),
         )
 
+    def _notes(self, utc: float) -> tuple[str, ...]:
+        """Substitutes for what is not a curve."""
+        notes = []
+        if self.tags.orders is not None and self._orders is None:
+            notes.append("orders: list not known")
+        elif self.tags.orders is not None and utc - self._orders_at > self._stale_s[self.tags.orders]:
+            notes.append(f"orders: list of {self._local(self._orders_at)} kept")
+        if self._stock_is_old() and self._stock_estimate is not None:
+            notes.append(f"stock: {self.tags.stock} is not fresh, carried on as {self._stock_estimate}")
+        return tuple(notes)
+
+    def _local(self, utc: float) -> str:
+        return f"{datetime.fromtimestamp(utc, ZoneInfo(self.spec.timezone)):%a %H:%M}"
+
     def _curve(self, tag: str | None, unit: str, utc: float) -> Curve | None:
+        """What a feed says, in `unit`; None when it says nothing, or is older than its `stale_after`."""
         profile = self._profiles.get(tag) if tag is not None else None
-        return fc.from_profile(profile, unit, utc) if profile is not None else None
+        if tag is None or profile is None or utc - profile.issued_at > self._stale_s.get(tag, math.inf):
+            return None
+        return fc.from_profile(profile, unit, utc)
 
     def _or_constant(self, tag: str | None, unit: str, utc: float, until: float, value: float, why: str) -> Curve:
         curve = self._curve(tag, unit, utc)
+        if curve is None and tag in self._profiles:
+            return _kept(self._profiles[tag], unit, utc, until)
         if curve is None:
             return fc.constant(value, utc, until, tag or "none", substitute=why if tag is not None else "")
         # the tail of a forecast that ends before the horizon counts as its last value; only price has a better rule
@@ -276,6 +313,25 @@ class Planner:
         if curve is not None:
             return fc.last_value(curve, utc, until)
         return fc.clear_sky_p30(self.past[self.tags.pv].history(), utc, until, self.spec.lat, self.spec.lon)
+
+
+def _kept(profile: Profile, unit: str, now: float, until: float) -> Curve:
+    """What a feed said when it last did, in `unit`, as a substitute from `now` on: its values, then the last of them.
+
+    Raises ValueError for a profile without steps.
+    """
+    steps = tuple((utc, Quantity(value, profile.unit).to(unit)) for utc, value in profile.steps)
+    note = f"{profile.tag} is too old, what was known is kept"
+    return Curve(steps, max(until, steps[-1][0] + 1.0) if steps else until, profile.issuer, now, note)
+
+
+def _asks_more(orders: Sequence[Order], before: Sequence[Order]) -> bool:
+    """True when an order is new, is due at another time or has grown; what was delivered since is no news."""
+    known = {order.id: order for order in before}
+    return any(
+        (old := known.get(order.id)) is None or order.due != old.due or order.mass > old.mass + GROWN_T
+        for order in orders
+    )
 
 
 def _month(utc: float, tz: str) -> tuple[int, int]:
