@@ -24,6 +24,7 @@ $(VENV)/.tools:
 	@$(PY) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; $$($(PY) --version) was found"; exit 1; }
 	@$(PY) -c 'import venv, ensurepip' 2>/dev/null || { echo "python3-venv is missing. On Debian: apt-get install python3-venv"; exit 1; }
 	@command -v $${CC:-cc} >/dev/null || { echo "A C compiler is missing. On Debian: apt-get install gcc libc6-dev python3-dev"; exit 1; }
+	@$(PY) -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))' || { echo "The headers of Python are missing. On Debian: apt-get install python3-dev"; exit 1; }
 	$(PY) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --upgrade pip setuptools wheel "cython>=3.3,<4"
 	@touch $@
@@ -77,7 +78,6 @@ browser: $(VENV)/.built
 
 soak: $(VENV)/.built
 	$(BIN)/python -m pytest -q -m slow tests
-
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
