@@ -199,6 +199,11 @@ cdef inline bint _must_wait(Block* b, Scan* s, int level, bint entering) noexcep
     return level == ARMED and entering and wired(b, READBACK) and not ok(b, s, READBACK)
 
 
+cdef inline bint _stale(Block* b, Scan* s, double since) noexcept nogil:
+    # the command of a slower task is older than our return: its loop has not seen yet what the device holds
+    return since != 0.0 and <double>s.t[b.inp[CMD]] == since
+
+
 cdef inline uint8_t _taken_away(Block* b, Scan* s, int level) noexcept nogil:
     # what the device itself says about its command: 0, or the status with which it does not take it from us.
     # In shadow nothing is written, so nothing can be refused.
@@ -225,6 +230,7 @@ cdef enum:
     AO_BAD           # s since the command went bad
     AO_ACHIEVED
     AO_ANSWER
+    AO_SINCE         # time of the command at which the output came into its level, ns
 
 
 cdef inline double _quantise(Block* b, double x) noexcept nogil:
@@ -303,7 +309,9 @@ cdef int _ao_step(Block* b, Scan* s) except -1 nogil:
     failing = not cmd_ok and b.st[AO_BAD] >= b.par[AO_FAULT_TIME] - 1e-9
     fail_value = failing and b.par[AO_FAIL_IS_VALUE] > 0.5
     b.st[AO_LEVEL] = <double>level
-    if entering and ok(b, s, READBACK):
+    if entering:
+        b.st[AO_SINCE] = <double>s.t[b.inp[CMD]]
+    if ok(b, s, READBACK) and (entering or (cmd_ok and _stale(b, s, b.st[AO_SINCE]))):
         b.st[AO_X] = clamp(val(b, s, READBACK), lo, hi)
         b.st[AO_Y] = _quantise(b, b.st[AO_X])
         b.st[AO_HAVE] = 1.0
@@ -342,7 +350,7 @@ register(Kind(
     inputs=("cmd", "readback?", "state?", "link?"), outputs=("out", "achieved"),
     params=(("lo", None), ("hi", None), ("rate", 0.0), ("deadband", 0.0), ("quantum", 0.0), ("fail_is_value", None),
             ("fail_value", 0.0), ("fault_time", 3.0)),
-    state=("have", "x", "y", "level", "bad", "achieved", "answer"),
+    state=("have", "x", "y", "level", "bad", "achieved", "answer", "since"),
     doc="""Analogue output: everything numeric that happens to a command before it is written.
 
     Order: clamp to lo..hi [unit] -> rate [unit/s, 0 off] -> deadband [unit]: the last value is kept unless it would move by more
@@ -351,7 +359,8 @@ register(Kind(
     state: 0 disarmed, 1 shadow, 2 armed; unwired = armed; unreadable = disarmed. link: device reachable; unreadable = lost.
     Disarmed or link lost: tracks readback (else the command); out is 0x1C or 0x14: not to be written. The first scan of shadow
     or armed, and a fresh scan, start at the readback (bumpless); so does the scan after a device that did not take the
-    command: while armed and the readback says NOT_INVITED or LOCAL_OVERRIDE the readback is tracked, out is 0x1C; a wired readback must be usable before the first armed output.
+    command: while armed and the readback says NOT_INVITED or LOCAL_OVERRIDE the readback is tracked, out is 0x1C. A wired
+    readback must be usable before the first armed output. The readback is kept until the command is newer than the return.
     cmd bad: hold (0x44) for fault_time [s], then the fail action (0x48): fail_value at the rate, or hold.
     achieved = readback while usable, else own out; own out in shadow. Backward to cmd: achieved with QC_OK and limit bits while
     clamped or rate limited, NOT_INVITED (LOCAL_OVERRIDE where the readback says so) while tracking, FAULT_STATE in the fail action.
@@ -373,6 +382,7 @@ cdef enum:
     DO_BAD
     DO_ACHIEVED
     DO_ANSWER
+    DO_SINCE
 
 
 cdef inline double _truth(double x) noexcept nogil:
@@ -416,7 +426,9 @@ cdef int _do_step(Block* b, Scan* s) except -1 nogil:
     failing = not cmd_ok and b.st[DO_BAD] >= b.par[DO_FAULT_TIME] - 1e-9
     fail_value = failing and b.par[DO_FAIL_IS_VALUE] > 0.5
     b.st[DO_LEVEL] = <double>level
-    if entering and ok(b, s, READBACK):
+    if entering:
+        b.st[DO_SINCE] = <double>s.t[b.inp[CMD]]
+    if ok(b, s, READBACK) and (entering or (cmd_ok and _stale(b, s, b.st[DO_SINCE]))):
         b.st[DO_Y] = _truth(val(b, s, READBACK))
         b.st[DO_HAVE] = 1.0
         _do_emit(b, s, Q_GOOD if cmd_ok else Q_UNC_LAST, QC_OK | LIM_CONST, level == SHADOW)
@@ -446,7 +458,7 @@ register(Kind(
     "do",
     inputs=("cmd", "readback?", "state?", "link?"), outputs=("out", "achieved"),
     params=(("fail_is_value", None), ("fail_value", 0.0), ("fault_time", 3.0)),
-    state=("have", "y", "level", "bad", "achieved", "answer"),
+    state=("have", "y", "level", "bad", "achieved", "answer", "since"),
     doc="""Discrete output: ao for a bool. out = cmd > 0.5, as 0 or 1.
 
     The pins, the tracking of readback, the first scan, the hold for fault_time [s], the fail action and the backward answers are

@@ -13,11 +13,13 @@ cdef enum:
 
 cdef enum:
     KP, KI, KD, FILTER_N, B, C, PV_FILTER, REVERSE, LO, HI, HOLD_TIME, BAD_ACTION, BAD_OUTPUT, SAFE, UNCERTAIN_OK
+    REQUIRES_HOLD
 
 cdef enum:
     # state words, in the order of the registration below
     S_STARTED, S_ACTIVE, S_I, S_D, S_V, S_U, S_SP, S_SP_SEEN, S_Y, S_Y_SEEN, S_Y1, S_F1, S_F2, S_F_ON, S_FF
     S_BAD_FOR, S_KP, S_KD, S_B, S_TRIPPED, S_LO, S_HI, S_LIMIT, S_ERROR, S_REDUCED, S_BASE
+    S_REQUIRED, S_REQUIRES_BAD
 
 
 cdef bint _reduced(Block* b, Scan* s) noexcept nogil:
@@ -123,13 +125,26 @@ cdef double _control(Block* b, Scan* s, double kp, double ki, double kd, double 
     return v
 
 
+cdef bint _required(Block* b, Scan* s) noexcept nogil:
+    # a condition that cannot be read keeps its last truth for a while: one lost answer must not cut the output
+    if not wired(b, REQUIRES):
+        return True
+    if ok(b, s, REQUIRES):
+        b.st[S_REQUIRED] = 1.0 if val(b, s, REQUIRES) > 0.5 else 0.0
+        b.st[S_REQUIRES_BAD] = 0.0
+    else:
+        b.st[S_REQUIRES_BAD] += s.dt
+    return b.st[S_REQUIRED] != 0.0 and b.st[S_REQUIRES_BAD] <= b.par[REQUIRES_HOLD]
+
+
 cdef int _why_not_control(Block* b, Scan* s, bint pv_ok, bint first) noexcept nogil:
     # 0 = control; else the reason, first match wins
+    cdef bint required = _required(b, s)
     if ok(b, s, TRIP):
         b.st[S_TRIPPED] = 1.0 if val(b, s, TRIP) > 0.5 else 0.0
     if b.st[S_TRIPPED] != 0.0:
         return WHY_TRIPPED
-    if wired(b, REQUIRES) and not (ok(b, s, REQUIRES) and val(b, s, REQUIRES) > 0.5):
+    if not required:
         return WHY_REQUIRES
     if not_invited(b, s, OUT) or (first and not answered(b, s, OUT)):
         return WHY_DOWNSTREAM
@@ -263,9 +278,10 @@ register(Kind(
     outputs=("out", "error", "mode", "why", "setpoint", "out_high"),
     params=(("kp", None), ("ki", 0.0), ("kd", 0.0), ("filter_n", 8.0), ("b", 1.0), ("c", 0.0), ("pv_filter", 0.0),
             ("reverse", 1.0), ("lo", None), ("hi", None), ("hold_time", 60.0), ("bad_action", 0.0),
-            ("bad_output", 0.0), ("safe_output", None), ("uncertain_ok", 1.0)),
+            ("bad_output", 0.0), ("safe_output", None), ("uncertain_ok", 1.0), ("requires_hold", 0.0)),
     state=("started", "active", "i", "d", "v", "u", "sp", "sp_seen", "y", "y_seen", "y1", "f1", "f2", "f_on", "ff",
-           "bad_for", "kp", "kd", "b", "tripped", "lo", "hi", "limit", "error", "reduced", "base"),
+           "bad_for", "kp", "kd", "b", "tripped", "lo", "hi", "limit", "error", "reduced", "base",
+           "required", "requires_bad"),
     doc="""PID controller, positional algorithm with external reset.
 
     e = sp - y;  w = c sp - y;  reverse = 0 changes the sign of kp, ki and kd
@@ -279,7 +295,7 @@ register(Kind(
     bad_output, safe_output in the unit of out. out_low and out_high tighten lo..hi; where they cross, out_high wins.
     reduce > 0 [unit of out] lowers hi to the output achieved when it began, plus what ff has changed since then, less
     reduce; where it ends the loop goes on from the achieved output, without a step. The output out_high is the limit in force.
-    requires false or bad: local, safe_output. trip true: local, safe_output; a bad trip pin keeps its last state.
+    requires false, or bad for more than requires_hold [s]: local, safe_output. trip true: local, safe_output; a bad trip pin keeps its last state.
     Output below not taking commands: initialising, tracks the achieved value. pv bad: manual, output held; with
     bad_action 1 goes to bad_output after hold_time. sp bad: last setpoint. Every return to control starts at the
     achieved value plus ki h e. Parameters may change while it runs: the output does not jump.

@@ -12,20 +12,27 @@ cdef enum:
     OUT, RUN, MODE, WHY, WORKING
 
 cdef enum:
-    RAMP, LO, HI, RUN_MIN
+    RAMP, LO, HI, RUN_MIN, ALLOW_HOLD
 
 cdef enum:
-    S_STARTED, S_U, S_RUN, S_SP, S_SP_SEEN, S_WORKING, S_TRACKING, S_ALLOWED, S_TARGET
+    S_STARTED, S_U, S_RUN, S_SP, S_SP_SEEN, S_WORKING, S_TRACKING, S_ALLOWED, S_TARGET, S_ALLOW_BAD
 
 cdef double CATCH_UP_MAX = 0.1           # of the setpoint, either way
 
 
 cdef bint _allowed(Block* b, Scan* s) noexcept nogil:
+    # a condition that cannot be read keeps the line as it is for a while: one lost answer must not stop it
     cdef int i
+    cdef bint unread = False
     for i in range(ALLOW, b.n_in):
-        if wired(b, i) and not (ok(b, s, i) and val(b, s, i) > 0.5):
-            return False
-    return True
+        if wired(b, i):
+            if not ok(b, s, i):
+                unread = True
+            elif not val(b, s, i) > 0.5:
+                b.st[S_ALLOW_BAD] = 0.0
+                return False
+    b.st[S_ALLOW_BAD] = b.st[S_ALLOW_BAD] + s.dt if unread else 0.0
+    return not unread or (b.st[S_ALLOWED] != 0.0 and b.st[S_ALLOW_BAD] <= b.par[ALLOW_HOLD])
 
 
 cdef uint8_t _setpoint(Block* b, Scan* s) noexcept nogil:
@@ -117,12 +124,13 @@ register(Kind(
     "rate_control",
     inputs=("sp", "catch_up?"), var_input="allow",
     outputs=("out", "run", "mode", "why", "setpoint"),
-    params=(("ramp", 0.0), ("lo", 0.0), ("hi", None), ("run_min", 0.0)),
-    state=("started", "u", "run", "sp", "sp_seen", "working", "tracking", "allowed", "target"),
+    params=(("ramp", 0.0), ("lo", 0.0), ("hi", None), ("run_min", 0.0), ("allow_hold", 0.0)),
+    state=("started", "u", "run", "sp", "sp_seen", "working", "tracking", "allowed", "target", "allow_bad"),
     doc="""Rate of a production line.
 
     setpoint = clamp(sp + clamp(catch_up, -10 %, +10 % of sp), lo, hi), all in the unit of sp, for instance t/h
-    run = 1 when sp > run_min / 2 and every allow condition is usable and true, else 0
+    run = 1 when sp > run_min / 2 and every allow condition is usable and true, else 0; while one is bad and none is
+    false the line stays allowed for allow_hold [s] if it was
     out goes to clamp(setpoint, run_min, hi) when running, to lo when stopped, at most ramp [unit/s] (0 = at once)
 
     sp bad: last setpoint, uncertain; none ever: initialising. Output or run command not taken: tracks both.

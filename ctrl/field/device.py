@@ -136,9 +136,9 @@ class DeviceDriver:
         silent = False
         again: list[_Scan] = []
         for scan in self._scans:
-            silent = silent or await self._read_block(scan, now_ns, silent, again)
+            silent = await self._read_block(scan, now_ns, silent, again)
         for scan in again:  # a busy device gets one more chance in the cycle, after everything else
-            silent = silent or await self._read_block(scan, now_ns, silent, None)
+            silent = await self._read_block(scan, now_ns, silent, None)
         self._judge_link(now_ns)
         self._post_pins(now_ns)
 

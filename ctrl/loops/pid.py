@@ -54,6 +54,7 @@ def bind(ctx: Context, name: str, loop: Pid) -> None:
         "lo": lo,
         "hi": hi,
         "safe_output": lo,
+        "requires_hold": ctx.site.failsafe.plc_lost.after.to("s"),
     }
     if loop.pv_filter is not None:
         params["pv_filter"] = loop.pv_filter.to("s")

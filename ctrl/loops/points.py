@@ -69,6 +69,7 @@ def _input(ctx: Context, name: str, device: Device, point: Point) -> None:
     params: dict[str, float] = {}
     if point.valid is not None:
         params["valid_lo"], params["valid_hi"] = point.valid.to(point.unit)
+        params["edge"] = 0.0  # outside `valid` the sensor has failed; a site says so with the range, not near it
     ctx.builder.block(
         "ai", f"{name}{HIDDEN}ai", inputs={"raw": raw}, outputs={"out": ctx.tag(name)}, params=params, task=task
     )

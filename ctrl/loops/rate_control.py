@@ -40,7 +40,13 @@ def bind(ctx: Context, name: str, loop: RateControl) -> None:
         inputs={"sp": ctx.ladder(name, rungs, task, fallback)},
         var_inputs=[ctx.expression(text, name, task) for text in loop.allow_when],
         outputs={pin: ctx.tag(f"{name}.{pin}") for pin in ("out", "run", "mode", "why", "setpoint")},
-        params={"ramp": loop.ramp.to(f"({unit})/s"), "lo": lo, "hi": hi, "run_min": _slowest(ctx.site, loop, unit, hi)},
+        params={
+            "ramp": loop.ramp.to(f"({unit})/s"),
+            "lo": lo,
+            "hi": hi,
+            "run_min": _slowest(ctx.site, loop, unit, hi),
+            "allow_hold": ctx.period_s[loop.task] + ctx.site.failsafe.plc_lost.after.to("s"),
+        },
         task=task,
     )
 

@@ -131,7 +131,10 @@ class Dispatch:
 
     def _describe(self, ident: str, case: Case, outcome: _Outcome, inputs: PlanInputs) -> Plan:
         state, relaxed = case.state, relaxed_of(case, outcome.x, inputs)
-        words = "; ".join(f"{r.what} by {r.amount:.2f} {r.unit}" for r in relaxed[:5])
+        # what breaks the connection's limit first: it is what people must act on
+        told = sorted(relaxed, key=lambda r: not r.what.startswith("import"))
+        words = "; ".join(f"{r.what} by {r.amount:.2f} {r.unit}" for r in told[:5])
+        words += f"; and {len(told) - 5} more" if len(told) > 5 else ""
         return Plan(
             id=ident,
             utc=state.utc,

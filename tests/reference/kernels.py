@@ -14,12 +14,12 @@ from tests.reference.staging import Staging
 # the loops of a heat-treatment site
 FURNACE = {
     "kp": 15.0, "ki": 15.0 / 1620.0, "kd": 0.0, "b": 0.6, "lo": 0.0, "hi": 320.0, "hold_time": 60.0,
-    "bad_action": 1.0, "bad_output": 60.0, "safe_output": 0.0,
+    "requires_hold": 2.0, "bad_action": 1.0, "bad_output": 60.0, "safe_output": 0.0,
 }  # fmt: skip
 PROFILE = {"holding": 820.0, "running": 870.0, "soak_within": 5.0, "soak_for": 600.0}
 AIR = {"trim_capacity": 16.0, "trim_min": 0.25, "rotate": 1.0, "n_units": 2.0}
 AIR_UNITS = [(10.4, 180.0, 120.0, 6.0, 1.0), (10.4, 180.0, 120.0, 6.0, 2.0)]
-RATE = {"ramp": 0.1 / 60.0, "lo": 0.0, "hi": 1.1, "run_min": 0.55}
+RATE = {"ramp": 0.1 / 60.0, "lo": 0.0, "hi": 1.1, "run_min": 0.55, "allow_hold": 3.0}
 PEAK = {
     "limit_fallback": 340.0, "reduce_max": 60.0, "reduce_for": 1200.0, "reduce_min_off": 600.0, "shed_kw": 65.0,
     "shed_min_off": 180.0,

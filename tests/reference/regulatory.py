@@ -95,6 +95,7 @@ class Pid(Twin):
         self.i = self.d = self.v = self.u = self.sp = self.y = self.y1 = self.ff = self.bad_for = self.err = 0.0
         self.lag: list[float] | None = None
         self.limit = 0
+        self.required, self.requires_bad = False, 0.0
 
     def measure(self) -> bool:
         p = self.p
@@ -146,11 +147,15 @@ class Pid(Twin):
         self.lo = min(self.lo, self.hi)
 
     def reason(self, pv_ok: bool, first: bool) -> int:
+        if self.ok(5):
+            self.required, self.requires_bad = self.value(5) > 0.5, 0.0
+        else:
+            self.requires_bad += self.dt
         if self.ok(6):
             self.tripped = self.value(6) > 0.5
         if self.tripped:
             return 4
-        if self.wired(5) and not self.true(5):
+        if self.wired(5) and not (self.required and self.requires_bad <= self.p["requires_hold"]):
             return 3
         if self.refused(0) or (first and not self.answered(0)):
             return 1
@@ -263,7 +268,8 @@ class RateControl(Twin):
 
     def __init__(self, **params: Any) -> None:
         super().__init__(**params)
-        self.started = self.tracking = self.sp_seen = self.run = False
+        self.started = self.tracking = self.sp_seen = self.run = self.allowed = False
+        self.allow_bad = 0.0
         self.u = params["lo"]
         self.sp = 0.0
 
@@ -275,7 +281,11 @@ class RateControl(Twin):
             q_sp = UNC_LAST if self.sp_seen else BAD
         extra = clamp(self.value(1), -0.1 * abs(self.sp), 0.1 * abs(self.sp)) if self.ok(1) else 0.0
         working = clamp(self.sp + extra, p["lo"], p["hi"])
-        allowed = all(self.true(i) for i in range(2, len(self.inputs)) if self.wired(i))
+        pins = [i for i in range(2, len(self.inputs)) if self.wired(i)]
+        refused, unread = any(self.ok(i) and not self.true(i) for i in pins), any(not self.ok(i) for i in pins)
+        self.allow_bad = self.allow_bad + self.dt if unread and not refused else 0.0
+        kept = self.allowed and self.allow_bad <= p["allow_hold"]
+        allowed = self.allowed = not refused and (not unread or kept)
         first, self.started = not self.started, True
         away = self.refused(0) or self.refused(1)
         adopt = away or first or self.fresh or self.tracking

@@ -94,7 +94,7 @@ class Output(Twin):
         super().__init__(p, var, n_in)
         self.x: float | None = None
         self.y = 0.0
-        self.level, self.bad_for = DISARMED, 0.0
+        self.level, self.bad_for, self.since = DISARMED, 0.0, 0
         self.answer = NO_ANSWER
 
     def take(self, x: float) -> None:
@@ -156,7 +156,10 @@ class Output(Twin):
         self.bad_for = 0.0 if usable(cmd) else self.bad_for + self.dt
         failing = not usable(cmd) and self.bad_for >= self.p["fault_time"] - 1e-9
         fail_value = self.p["fail_value"] if failing and self.p["fail_is_value"] > 0.5 else None
-        if entering and usable(readback):
+        if entering:
+            self.since = self.now  # the command's time: here every pin is of the scan it is given in
+        stale = usable(cmd) and self.since != 0 and self.now == self.since
+        if usable(readback) and (entering or stale):
             self.take(number(readback))
             return self.give(0x80 if usable(cmd) else 0x44, 0xC3, virtual)
         goal = number(cmd) if usable(cmd) else fail_value

@@ -171,6 +171,16 @@ def test_ao_link_lost_tracks_and_comes_back_at_the_readback() -> None:
     assert r.scan(60.0, 20.0)[0] == (20.0, GOOD), "the PLC went to its own fail-safe meanwhile"
 
 
+@pytest.mark.parametrize(("kind", "held", "old"), [("ao", 20.0, 60.0), ("do", 0.0, 1.0)])
+def test_a_command_older_than_the_return_is_not_written(kind: str, held: float, old: float) -> None:
+    """A slower task has not seen yet what the device holds: its last command is from before the device went away."""
+    b = block(kind, n_in=4, **(LIMITS if kind == "ao" else {"fail_is_value": 0.0}))
+    gate = [(2.0, GOOD), (1.0, GOOD)]
+    for now in (1000, 1000, 1000):
+        assert b.step([(old, GOOD), (held, OK), *gate], 1.0, now=now)[0] == (held, GOOD)
+    assert b.step([(old, GOOD), (held, OK), *gate], 1.0, now=2000)[0] == (old, GOOD)
+
+
 @pytest.mark.parametrize("status", [REFUSED, LOCAL])
 def test_ao_follows_a_device_that_does_not_take_its_command(status: int) -> None:
     r = Rig("ao", **LIMITS, rate=5)
