@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ctrl.app.explain_loops import ALARMS, DOES, LIMITS, TROUBLE, Section
 from ctrl.app.explain_words import Words, listed, span
-from ctrl.config.model import Device, Feed, HttpSource, Point
+from ctrl.config.model import CsvSource, Device, Feed, HttpSource, Point
 
 Found = tuple[str, list[Section]] | None
 """Title and sections, or None when there is nothing of that name."""
@@ -116,10 +116,12 @@ def _point_trouble(words: Words, name: str, point: Point) -> list[str]:
 
 def source(words: Words, name: str) -> Found:
     """A source of IT data."""
-    source: HttpSource | None = words.site.sources.get(name)
+    source: HttpSource | CsvSource | None = words.site.sources.get(name)
     if source is None:
         return None
     feeds = [_feed_line(f, feed) for f, feed in source.feeds.items()]
+    if isinstance(source, CsvSource):
+        return f"{name}: a source", [(DOES, [f"CSV files in the folder {source.folder}."]), ("What is read", feeds)]
     secret = ["It is asked with a secret, kept outside the site file."] if source.auth is not None else []
     return f"{name}: a source", [(DOES, [f"A JSON service at {source.url}.", *secret]), ("What it is asked for", feeds)]
 

@@ -20,6 +20,8 @@ from ctrl.records.history import HistoryReader, HistoryWriter
 from ctrl.records.inputs import InputLog
 from ctrl.schedule import ClockedScheduler
 from ctrl.service.site_side import SiteSide, inline
+from ctrl.signals.base import Source
+from ctrl.signals.csv import CsvSource, load_now
 from ctrl.signals.from_config import feeds_from_config
 from ctrl.signals.http_json import HttpJsonSource
 from ctrl.simulation.http_feeds import FeedRouter
@@ -63,10 +65,15 @@ class Scenario(ABC):
         """Build the site side and add its jobs. read: values of tags now; send: where profiles go."""
         fetch = self.router.fetch(self.clock)
         feeds = feeds_from_config(self.site)
-        sources = [
-            HttpJsonSource(name, f"http://simulation/{name}", tuple(f for f in feeds if f.source == name), fetch, dict)
-            for name in self.site.sources
-        ]
+        served = {path.split("/")[1] for path in self.router.paths}
+        folder = Path(self.site.source_path).parent
+        sources: list[Source] = []
+        for name, part in self.site.sources.items():
+            own = tuple(f for f in feeds if f.source == name)
+            if part.type == "csv" and name not in served:
+                sources.append(CsvSource(name, folder / part.folder, own, load_now))
+            else:
+                sources.append(HttpJsonSource(name, f"http://simulation/{name}", own, fetch, dict))
         self.side = SiteSide(
             self.site,
             self.schedule,

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from ctrl.config.checks import Checker
-from ctrl.config.model_field import Device, Feed, HttpSource, Point
+from ctrl.config.model_field import CsvSource, Device, Feed, HttpSource, Point
 from ctrl.config.problems import did_you_mean
 from ctrl.config.quantity import Address
 from ctrl.config.reader import Loc
@@ -245,15 +245,23 @@ def _next_free(block: _Block, blocks: list[_Block]) -> Address:
     return Address(block.at.table, offset)
 
 
-def _source(checker: Checker, name: str, source: HttpSource) -> None:
-    loc: Loc = ("sources", name)
-    url, auth, feeds = source.url, source.auth, source.feeds
-    if not url.startswith(("http://", "https://")):
-        checker.report("E203", (*loc, "url"), f"'{url}' is not an http or https address")
+def _http(checker: Checker, loc: Loc, source: HttpSource) -> None:
+    if not source.url.startswith(("http://", "https://")):
+        checker.report("E203", (*loc, "url"), f"'{source.url}' is not an http or https address")
+    auth = source.auth
     if auth is not None and (auth.bearer is None) == (auth.header is None):
         checker.report("E203", (*loc, "auth"), "give either bearer or header")
-    for feed_name, feed in feeds.items():
+
+
+def _source(checker: Checker, name: str, source: HttpSource | CsvSource) -> None:
+    loc: Loc = ("sources", name)
+    if isinstance(source, HttpSource):
+        _http(checker, loc, source)
+    for feed_name, feed in source.feeds.items():
         here: Loc = (*loc, "feeds", feed_name)
+        if isinstance(source, CsvSource) and (feed.fields is not None or feed.horizon is None):
+            message = "a feed of a csv source is a curve: it has value and horizon, no fields"
+            checker.report("E203", here, message, "Lists of orders and single values come from http_json")
         if (feed.value is None) == (feed.fields is None):
             checker.report("E203", here, "give either value (one number a row) or fields (records)")
         _order_fields(checker, here, feed)

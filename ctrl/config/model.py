@@ -8,7 +8,7 @@ from zoneinfo import available_timezones
 from pydantic import Field, PlainValidator, PrivateAttr, WithJsonSchema
 
 from ctrl.config.model_base import Part
-from ctrl.config.model_field import Auth, Contract, Device, Feed, HeaderAuth, HttpSource, Point
+from ctrl.config.model_field import AnySource, Auth, Contract, CsvSource, Device, Feed, HeaderAuth, HttpSource, Point
 from ctrl.config.model_loops import (
     AnyLoop,
     BatteryAction,
@@ -41,6 +41,7 @@ __all__ = [
     "Address",
     "Alarm",
     "AnyLoop",
+    "AnySource",
     "Auth",
     "BatteryAction",
     "BatteryRules",
@@ -48,6 +49,7 @@ __all__ = [
     "ClockRange",
     "Connection",
     "Contract",
+    "CsvSource",
     "Device",
     "EconomicDispatch",
     "Failsafe",
@@ -156,7 +158,7 @@ class Site(Part):
     site: SiteInfo
     tasks: Annotated[dict[Name, Task], Field(min_length=1)]
     devices: Annotated[dict[Name, Device], Field(min_length=1)]
-    sources: dict[Name, HttpSource] = Field(default_factory=dict)
+    sources: dict[Name, AnySource] = Field(default_factory=dict)
     templates: dict[Name, Template] = Field(default_factory=dict)
     signals: dict[Name, Signal] = Field(default_factory=dict)
     loops: dict[Name, AnyLoop] = Field(default_factory=dict)

@@ -142,6 +142,15 @@ class Feed(Part):
     stale_after: Duration
 
 
+class CsvSource(Part):
+    """Files of a folder, dropped there by IT: a header line, then ISO 8601 times and numbers."""
+
+    type: Literal["csv"]
+    folder: str
+    """Relative to the site file; the path of a feed is relative to it."""
+    feeds: dict[Name, Feed]
+
+
 class HttpSource(Part):
     """A JSON service."""
 
@@ -149,3 +158,6 @@ class HttpSource(Part):
     url: str
     auth: Auth | None = None
     feeds: dict[Name, Feed]
+
+
+AnySource = Annotated[HttpSource | CsvSource, Field(discriminator="type")]

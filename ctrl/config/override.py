@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field, ValidationError
 
-from ctrl.config.model import ClockOverride, Site
+from ctrl.config.model import ClockOverride, HttpSource, Site
 from ctrl.config.model_base import Part
 from ctrl.config.problems import did_you_mean
 from ctrl.config.quantity import whole
@@ -66,6 +66,9 @@ def apply(site: Site, override: Override) -> tuple[Site, frozenset[str]]:
     for name, device in override.devices.items():
         devices[name] = devices[name].model_copy(update=device.model_dump(exclude_none=True))
     for name, source in override.sources.items():
-        sources[name] = sources[name].model_copy(update={"url": source.url})
+        # a simulated plant serves JSON whatever the site's own source is
+        served = sources[name]
+        auth = served.auth if isinstance(served, HttpSource) else None
+        sources[name] = HttpSource(type="http_json", url=source.url, auth=auth, feeds=served.feeds)
     moved = frozenset(override.devices) | frozenset(override.sources)
     return site.model_copy(update={"devices": devices, "sources": sources}), moved

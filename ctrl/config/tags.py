@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from ctrl.config.model_field import Device, HttpSource, Point
+from ctrl.config.model_field import CsvSource, Device, HttpSource, Point
 from ctrl.config.model_loops import PeakLimiter, Pid, ReduceAction, Staging
 from ctrl.config.model_plans import EconomicDispatch
 from ctrl.config.model_records import Alarm, Failsafe, Records, Simulate
@@ -25,7 +25,7 @@ class Draft:
     site: Any = None
     tasks: dict[str, Any] = field(default_factory=dict)
     devices: dict[str, Device] = field(default_factory=dict)
-    sources: dict[str, HttpSource] = field(default_factory=dict)
+    sources: dict[str, HttpSource | CsvSource] = field(default_factory=dict)
     signals: dict[str, Any] = field(default_factory=dict)
     loops: dict[str, Any] = field(default_factory=dict)
     plans: dict[str, EconomicDispatch] = field(default_factory=dict)

@@ -8,7 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from ctrl.config.model import Site, Task
-from ctrl.config.model_field import Device, HttpSource
+from ctrl.config.model_field import AnySource, Device
 from ctrl.config.model_loops import AnyLoop
 from ctrl.config.model_plans import EconomicDispatch
 from ctrl.config.model_records import Alarm, Failsafe, Records, Simulate
@@ -21,7 +21,7 @@ from ctrl.config.tags import Draft
 
 SECTIONS: dict[str, TypeAdapter[Any]] = {
     "devices": TypeAdapter(Device),
-    "sources": TypeAdapter(HttpSource),
+    "sources": TypeAdapter(AnySource),
     "signals": TypeAdapter(Signal),
     "loops": TypeAdapter(AnyLoop),
     "plans": TypeAdapter(EconomicDispatch),

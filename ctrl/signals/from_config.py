@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ctrl.signals.base import Feed, Fetch
+from ctrl.signals.base import Feed, Fetch, Source
+from ctrl.signals.csv import CsvSource
 from ctrl.signals.http_json import HttpJsonSource
 from ctrl.signals.secrets import resolve
 from ctrl.store import FeedSpec
@@ -24,11 +26,14 @@ def feeds_from_config(site: Site) -> tuple[Feed, ...]:
     )
 
 
-def sources_from_config(site: Site, fetch: Fetch) -> tuple[HttpJsonSource, ...]:
+def sources_from_config(site: Site, fetch: Fetch) -> tuple[Source, ...]:
     """The sources of the site on this transport. Secrets are resolved at each request, not here."""
     feeds = feeds_from_config(site)
+    folder = Path(site.source_path).parent
     return tuple(
-        HttpJsonSource(
+        CsvSource(name, folder / part.folder, tuple(feed for feed in feeds if feed.source == name))
+        if part.type == "csv"
+        else HttpJsonSource(
             name,
             part.url,
             tuple(feed for feed in feeds if feed.source == name),

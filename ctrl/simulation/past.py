@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from ctrl.config.model import Site
 from ctrl.messages import Profile
 from ctrl.planning.planner import SLOT_S, Planner
-from ctrl.signals.base import FeedError
+from ctrl.signals.base import Feed, FeedError, Orders
+from ctrl.signals.csv import parse as parse_csv
 from ctrl.signals.from_config import feeds_from_config
 from ctrl.signals.http_json import parse
 from ctrl.simulation.http_feeds import FeedRouter
@@ -41,10 +44,20 @@ def _seed_prices(site: Site, planner: Planner, start: float, days: int, router: 
     for day in range(days, 0, -1):
         at = start - day * _DAY_S
         try:
-            answer = parse(feed, router.body(f"/{feed.source}{feed.path}", at), at)
-        except (FeedError, KeyError):
+            answer = _published(site, feed, at, router)
+        except (FeedError, KeyError, OSError):
             continue  # a hole in the data is a hole in what the forecast can learn, nothing more
         if isinstance(answer, Profile):
             steps |= dict(answer.steps)
     known = sorted((t, v) for t, v in steps.items() if t < start)
     past.seed([t for t, _ in known], [v for _, v in known])
+
+
+def _published(site: Site, feed: Feed, at: float, router: FeedRouter) -> Profile | Orders:
+    """What the feed's source said at `at`: the plant that plays it, or the file of a csv source."""
+    part = site.sources[feed.source]
+    path = f"/{feed.source}{feed.path}"
+    if part.type == "csv" and path not in router.paths:
+        file = Path(site.source_path).parent / part.folder / feed.path.lstrip("/")
+        return parse_csv(feed, file.read_bytes(), at)
+    return parse(feed, router.body(path, at), at)
