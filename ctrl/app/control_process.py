@@ -23,7 +23,7 @@ from ctrl.field.transport import Reconnect, Transport
 from ctrl.loops.bundle import Bundle
 from ctrl.records.inputs import InputLog
 from ctrl.service.control import READ_SHARE, WRITE_SHARE, ControlService, LiveRecorder, side_by_side
-from ctrl.service.priority import CONTROL, prefer
+from ctrl.service.priority import CONTROL, end_with_parent, prefer
 from ext import Image
 
 JOURNAL_RECORDS = 65_536
@@ -60,6 +60,7 @@ async def serve(arguments: argparse.Namespace) -> int:
     )
     recorder = LiveRecorder(inputs)
     journal = Journal(record / "journal.lwj", JOURNAL_RECORDS)
+    end_with_parent(arguments.parent)
     preferred = prefer(CONTROL)
     loop = asyncio.get_running_loop()
     side = build(
@@ -114,6 +115,7 @@ def main() -> int:
     parser.add_argument("--bundle", required=True)
     parser.add_argument("--image-fd", type=int, required=True)
     parser.add_argument("--runtime", required=True)
+    parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--record", required=True)
     parser.add_argument("--clock", default="live")
     parser.add_argument("--ready-fd", type=int, default=-1)

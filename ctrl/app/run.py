@@ -79,6 +79,8 @@ def _prepare(
     common = [
         "--bundle",
         str(file),
+        "--parent",
+        str(os.getpid()),
         "--runtime",
         str(folder),
         "--record",
@@ -121,14 +123,15 @@ def _supervise(supervisor: Supervisor, socket: Path, arm: bool, say: Callable[[s
                 say(f"not armed within {ARM_WITHIN_S:.0f} s; `ctrl status` says why, `ctrl arm` tries again")
                 waiting = False
         if received:
-            say("ending: fail action, then stop")
             code = 128 + received[0]
-        supervisor.end()
-        say(f"ended {iso(clock.utc())}")
+            say("ending: fail action, then stop")
         return 1 if code is None else code
     finally:
+        # whatever happened here, nothing of the engine is left behind without its supervisor
+        supervisor.end()
         for number, handler in old.items():
             signal.signal(number, handler)
+        say(f"ended {iso(clock.utc())}")
 
 
 def _try_arm(socket: Path, done: set[str], say: Callable[[str], None]) -> bool:

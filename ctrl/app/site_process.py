@@ -31,7 +31,7 @@ from ctrl.quality import BAD_NOT_CONNECTED
 from ctrl.records.history import AsyncHistory, HistoryReader
 from ctrl.schedule import LiveSchedule
 from ctrl.service.link import LinkClient, LinkError
-from ctrl.service.priority import BACKGROUND, prefer
+from ctrl.service.priority import BACKGROUND, end_with_parent, prefer
 from ctrl.service.site_side import SiteSide
 from ctrl.signals.fetch import HttpFetch
 from ctrl.signals.from_config import sources_from_config
@@ -196,10 +196,12 @@ def main() -> int:
     parser.add_argument("--bundle", required=True)
     parser.add_argument("--image-fd", type=int, required=True)
     parser.add_argument("--runtime", required=True)
+    parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--record", required=True)
     parser.add_argument("--clock", default="live")
     parser.add_argument("--port", type=int, default=8800)
     arguments = parser.parse_args()
+    end_with_parent(arguments.parent)
     prefer(BACKGROUND)
     site = load(arguments.site, arguments.override)
     image = mmap.mmap(arguments.image_fd, 0, prot=mmap.PROT_READ)

@@ -140,6 +140,14 @@ def test_a_dead_source_is_seen_and_survived(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
+def _running(pid: int) -> bool:
+    """Whether a process runs; one that has ended and waits to be collected does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def _events(record: Path) -> list[dict[str, Any]]:
     from ctrl.records.history import HistoryReader
 
@@ -149,3 +157,26 @@ def _events(record: Path) -> list[dict[str, Any]]:
         found += reader.events()
         reader.close()
     return found
+
+
+def test_a_killed_supervisor_leaves_nobody_behind(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with live_site(tmp_path, SPEED) as site:
+            assert site.engine is not None
+            children = [site.child("control"), site.child("site")]
+            site.engine.kill()
+            site.engine.wait()
+
+            def gone() -> bool:
+                return not any(_running(pid) for pid in children)
+
+            for _ in range(300):
+                if gone():
+                    break
+                await asyncio.sleep(0.05)
+            assert gone(), "a process of the engine runs on without its supervisor"
+            power = site.taps["plc_furnace"].last("hr", 10)
+            assert power is not None
+            assert power.f32() == pytest.approx(60.0), "control ended with its fail action"
+
+    asyncio.run(run())
