@@ -86,7 +86,8 @@ class PointCodec:
             packed = self._pack.pack(raw)
         except OverflowError as error:
             raise CodecError(f"{point.name}: {value} does not fit {point.type}") from error
-        if self._is_float and not math.isfinite(number):
+        # the way back counts too: what this codec writes, it must be able to read
+        if self._is_float and not (math.isfinite(number) and math.isfinite(number * point.scale + point.offset_value)):
             raise CodecError(f"{point.name}: {value} does not fit {point.type} with scale {point.scale}")
         words: tuple[int, ...] = self._words.unpack(packed)
         return words[::-1] if self._reverse else words

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ctrl.field.codec import BlockCodec, CodecError, PointCodec
@@ -26,6 +26,7 @@ TYPES = [t for t in WORDS if t != "bool"]
     st.sampled_from([0.0, -40.0, 273.15]),
     st.floats(allow_nan=True, allow_infinity=True, width=64),
 )
+@example("f64", "ABCD", 3.0, 0.0, 1.7976931348623157e308)
 def test_round_trip_within_half_a_step(type_, order, scale, offset, value):
     p = PointSpec("p", "d.p", "hr", 0, type_, "1", word_order=order, scale=scale, offset_value=offset)
     codec = PointCodec(p)
