@@ -11,6 +11,7 @@ time of the plant without talking to each other. Limits of I/O and of solvers st
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -19,6 +20,8 @@ from typing import Protocol
 from zoneinfo import ZoneInfo
 
 _CLOCK_BOOTTIME = time.CLOCK_BOOTTIME
+_TIMEX_BYTES = 256  # room for struct timex, 208 bytes on 64-bit Linux
+_TIME_ERROR = 5
 
 
 class Clock(Protocol):
@@ -46,6 +49,16 @@ def system_boot_ns() -> int:
 def system_utc() -> float:
     """UTC of the machine in s since 1970; may step."""
     return time.time()
+
+
+def system_synchronised() -> bool:
+    """True while the kernel holds that a time service keeps its clock right; setting the clock by hand ends that.
+
+    Source: adjtimex(2), which reports TIME_ERROR while STA_UNSYNC is set. False where it cannot be asked.
+    """
+    report = ctypes.create_string_buffer(_TIMEX_BYTES)  # zeros: ask, change nothing
+    state: int = ctypes.CDLL(None).adjtimex(report)
+    return 0 <= state < _TIME_ERROR
 
 
 class LiveClock:

@@ -161,6 +161,11 @@ class Store:
         """The profile in force, or None. Raises KeyError for a tag that was not declared."""
         return self._entries[tag].profile
 
+    @property
+    def suspect(self) -> bool:
+        """True while nobody knows which hour it is (see mark_clock)."""
+        return self._suspect
+
     def mark_clock(self, suspect: bool) -> None:
         """After a step of the wall clock nobody knows which hour it is: what depends on it is at best uncertain."""
         if suspect != self._suspect:

@@ -14,8 +14,10 @@ import sys
 from pathlib import Path
 from random import Random
 
-from ctrl.app.control_side import build
+from ctrl.app.control_side import ControlSide, build
 from ctrl.clock import Clock, LiveClock, PlantClock, system_utc
+from ctrl.field import archive
+from ctrl.field.gate import DAY_S
 from ctrl.field.journal import Journal
 from ctrl.field.modbus import ModbusTcp
 from ctrl.field.spec import DeviceSpec
@@ -73,11 +75,13 @@ async def serve(arguments: argparse.Namespace) -> int:
         image=image,
         deadlines=lambda: _deadlines(loop.time(), period_s),
     )
+    writes = record / "writes.jsonl"
+    restore_wear(side, writes)
     service = ControlService(
         side,
         recorder,
         socket=runtime / "control.sock",
-        archive=record / "writes.jsonl",
+        archive=writes,
         period_s=period_s,
         fifo=FIFO_PRIORITY,
         preferred=preferred,
@@ -91,6 +95,19 @@ async def serve(arguments: argparse.Namespace) -> int:
         print(f"control: {service.stop_reason}", file=sys.stderr, flush=True)
         return 1
     return 0
+
+
+def restore_wear(side: ControlSide, writes: Path) -> None:
+    """Tell the gates what was written today before this start. writes: the archive. Raises OSError."""
+    gates = [driver.gate for driver in side.devices.values() if driver.gate.wears]
+    if not gates:
+        return
+    utc = side.clock.utc()
+    # an hour more, so that a wall clock that was set back ends the search no earlier than midnight
+    past = archive.since(writes, utc - utc % DAY_S - 3600.0)
+    records = {r.sequence: r for r in (*past, *side.journal.unreleased())}
+    for gate in gates:
+        gate.load_wear(records.values(), utc)
 
 
 def _deadlines(now: float, period_s: float) -> tuple[float, float]:

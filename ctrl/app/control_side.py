@@ -95,6 +95,18 @@ class ControlSide:
         slot = self.bundle.manifest["reset"]
         self.image.post(slot, 1.0, GOOD, self.clock.boot_ns())
 
+    def doubt_clock(self, suspect: bool) -> None:
+        """The wall clock was set (True), or is known to be right again: what depends on the hour is uncertain."""
+        if suspect == self.store.suspect:
+            return
+        self.store.mark_clock(suspect)
+        utc = self.clock.utc()
+        if suspect:
+            text = "values that depend on the hour are uncertain until a time service keeps the clock"
+            self.recorder.event(Event(utc, "clock", "CLOCK_SUSPECT", text, {}))
+        else:
+            self.recorder.event(Event(utc, "clock", "CLOCK_BELIEVED", "a time service keeps the clock", {}))
+
     def status(self) -> dict[str, Any]:
         """What `ctrl status` shows."""
         counters = self.cycle.counters
@@ -120,6 +132,7 @@ class ControlSide:
             },
             "profiles": self._profiles(),
             "refused_messages": self.refused_messages,
+            "clock_suspect": self.store.suspect,
             "not_finite": self.program.not_finite,
             "writes_journalled": self.journal.last,
             "alarms": self.alarms.view(),

@@ -18,6 +18,7 @@ _F32_MAX = 3.4028234663852886e38
 _LAST = 65535
 _WATCHDOG_PERIODS = 5
 _REFRESHES = 3
+_DAY_S = 86_400.0
 _ORDER_FIELDS = ("id", "due", "mass")
 
 
@@ -103,7 +104,7 @@ def _point(checker: Checker, loc: Loc, device: Device, point: Point) -> None:
     if point.write:
         _command(checker, loc, device, point)
         return
-    for key in ("limits", "rate", "expires_after", "refresh", "fallback"):
+    for key in ("limits", "rate", "expires_after", "refresh", "max_writes_per_day", "fallback"):
         if getattr(point, key) is not None:
             checker.report("E304", (*loc, key), f"'{key}' is for commands", "Add 'write: true' or remove the key")
 
@@ -189,6 +190,14 @@ def _expiry(checker: Checker, loc: Loc, device: Device, point: Point) -> None:
     if period is not None and point.refresh is not None and point.refresh.to("s") < period:
         message = f"{point.refresh} is below the period of task {device.task} ({period:g} s)"
         checker.report("E308", (*loc, "refresh"), message)
+    # without `refresh` the engine repeats the command every third of expires_after
+    contract = device.contract
+    if contract.kind == "revert_timer" and contract.dead_after is not None:
+        expires = min(expires, contract.dead_after.to("s"))
+    every = point.refresh.to("s") if point.refresh is not None else expires / _REFRESHES
+    if point.max_writes_per_day is not None and every > 0.0 and point.max_writes_per_day < _DAY_S / every:
+        message = f"a refresh every {every:g} s takes {_DAY_S / every:.0f} writes a day, not {point.max_writes_per_day}"
+        checker.report("E308", (*loc, "max_writes_per_day"), message, "A longer expires_after, or another register")
 
 
 @dataclass(frozen=True, slots=True)

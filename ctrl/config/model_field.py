@@ -76,6 +76,8 @@ class Point(Part):
     """The device drops this command when it is not refreshed for so long."""
     refresh: Period | None = None
     """The command is repeated at least so often; a third of expires_after when not given."""
+    max_writes_per_day: Annotated[int, whole(1)] | None = None
+    """Wear budget of a register in flash or EEPROM; the gate refuses more. A day is one of UTC."""
     fallback: Fallback | None = None
     """What the device does when the command expires."""
 

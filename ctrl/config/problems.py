@@ -50,7 +50,7 @@ CODES: dict[str, str] = {
     "E305": "a fallback outside the limits",
     "E306": "a written point lacks limits, fallback or expires_after",
     "E307": "limits that the register cannot hold",
-    "E308": "expires_after too short for the refresh or the task",
+    "E308": "expires_after too short for the refresh, the task or the wear budget",
     "E310": "blocks that wait for each other in one pass",
     "E311": "dead_after too short, or the contract lacks a key",
     "E312": "task periods that do not fit together",

@@ -63,6 +63,7 @@ def _point(device: str, name: str, point: Point, order: WordOrder) -> PointSpec:
         expires_after_s=point.expires_after.to("s") if point.expires_after is not None else None,
         refresh_s=point.refresh.to("s") if point.refresh is not None else None,
         fallback=_fallback(point),
+        max_writes_per_day=point.max_writes_per_day,
         deadband=1e-4 * (hi - lo) if hi is not None and lo is not None and point.type in ("f32", "f64") else 0.0,
     )
 

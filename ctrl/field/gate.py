@@ -31,7 +31,7 @@ FAIL_ACTION: Final = "fail_action"
 
 _EXPONENT: Final = 0x7FF0000000000000
 _BITS: Final = Struct("<d")
-_DAY_S: Final = 86400.0
+DAY_S: Final = 86400.0
 _RATE_PERIODS: Final = 3  # a gap longer than this re-initialises the loops, so no move may count on more
 
 
@@ -150,7 +150,7 @@ def _outside(request: Request, allowed: Allowed, state: GateState, now_ns: int) 
 
 def _worn(request: Request, allowed: Allowed) -> Refusal | None:
     most = allowed.spec.max_writes_per_day
-    if most is not None and allowed.day == int(request.utc // _DAY_S) and allowed.writes_today >= most:
+    if most is not None and allowed.day == int(request.utc // DAY_S) and allowed.writes_today >= most:
         return Refusal("WEAR", f"{request.point}: {most} writes today already")
     return None
 
@@ -222,12 +222,17 @@ class WriteGate:
         if self.state.mode != DISARMED:
             self._change(DISARMED, cause, "gate", utc)
 
+    @property
+    def wears(self) -> bool:
+        """True when a point has a wear budget."""
+        return any(a.spec.max_writes_per_day is not None for a in self.state.points.values())
+
     def load_wear(self, records: Iterable[Record], utc: float) -> None:
-        """Count today's writes from journal records, so that a restart does not renew the wear budget."""
-        day = int(utc // _DAY_S)
+        """Count the writes of the day of `utc` from records, so that a restart does not renew the wear budget."""
+        day = int(utc // DAY_S)
         for record in records:
             allowed = self.state.points.get(record.point)
-            if allowed is not None and record.device == self.state.device and int(record.utc // _DAY_S) == day:
+            if allowed is not None and record.device == self.state.device and int(record.utc // DAY_S) == day:
                 self._count_wear(allowed, record.utc)
 
     def _change(self, mode: int, reason: str, user: str, utc: float) -> None:
@@ -326,7 +331,7 @@ class WriteGate:
         return Outcome.UNCERTAIN if error.may_have_executed else Outcome.FAILED
 
     def _count_wear(self, allowed: Allowed, utc: float) -> None:
-        day = int(utc // _DAY_S)
+        day = int(utc // DAY_S)
         if allowed.day != day:
             allowed.day, allowed.writes_today = day, 0
         allowed.writes_today += 1

@@ -130,11 +130,14 @@ class Journal:
         """Sequence of the newest record; 0 when there is none."""
         return self._sequence - 1
 
-    def since(self, sequence: int) -> list[Record]:
-        """Records after `sequence` that are still held, oldest first: what an archive has not seen yet."""
-        first = max(sequence + 1, self._sequence - self.capacity, 1)
-        places = (_FIRST + (n - 1) % self.capacity * _RECORD for n in range(first, self._sequence))
-        return [_record(self._map[at : at + _RECORD]) for at in places]
+    def unreleased(self) -> list[Record]:
+        """Intact records that were not released, oldest first: what the archive has not seen, also after a crash."""
+        numbers = range(self._released, self._sequence)
+        places = (_FIRST + (n - 1) % self.capacity * _RECORD for n in numbers)
+        held = (self._map[at : at + _RECORD] for at in places)
+        records = (_record(data) for data in held if _is_intact(data))
+        # the place of a torn record may still show the one from a round before
+        return [r for r in records if r.sequence >= self._released]
 
     def close(self) -> None:
         """Force to disk and close; safe to call twice."""

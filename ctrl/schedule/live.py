@@ -170,7 +170,8 @@ class LiveSchedule(ScheduleBase):
         if abs(wall_step) <= _STEP_S:
             return
         text = f"the clock of the machine was set by {wall_step:+.1f} s"
-        self._emit("clock", "clock_step", text, step_s=wall_step)
+        moved = utc_step if abs(utc_step) > _STEP_S else 0.0
+        self._emit("clock", "clock_step", text, step_s=wall_step, plant_step_s=moved)
         for entry in self._entries.values():
             if entry.due is not None:
                 if abs(utc_step) > _STEP_S:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import json
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -16,8 +15,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
-from ctrl.clock import Clock
+from ctrl.clock import Clock, system_synchronised
 from ctrl.cycle import Cycle, Device
+from ctrl.field import archive
 from ctrl.field.journal import Journal, Record
 from ctrl.messages import Command, Event, Profile
 from ctrl.records.inputs import InputLog
@@ -26,6 +26,7 @@ from ctrl.service.link import LinkServer
 from ext import Ticker
 
 SYNC_S = 1.0  # the journal reaches the disk within this time of wall time; a power loss may cost so much
+CLOCK_S = 10.0  # after a step of the clock: how often the time service is looked for
 QUEUE = 20_000
 READ_SHARE = 0.4  # of the period: a device that has not answered by then is bad in this cycle
 WRITE_SHARE = 0.9  # of the period, reads included: what is not written by then waits for the next cycle
@@ -47,6 +48,9 @@ class Side(Protocol):
 
     def change_state(self, device: str, verb: str, user: str, reason: str) -> str:
         """arm, shadow, disarm one device; the refusal, or ""."""
+
+    def doubt_clock(self, suspect: bool) -> None:
+        """The wall clock was set, or is known to be right again."""
 
     def status(self) -> dict[str, Any]:
         """For `ctrl status`."""
@@ -137,7 +141,7 @@ class ControlService:
     """Runs the control side on a ticker until it is told to stop.
 
     period_s: wall time between two grid points. fifo: real-time priority of the ticker. preferred: shown in the status.
-    archive: file that takes the journal's records once they are on disk.
+    archive: file that takes the journal's records once they are on disk. synchronised: is a time service at work?
     """
 
     def __init__(
@@ -150,6 +154,7 @@ class ControlService:
         period_s: float,
         fifo: int = 0,
         preferred: bool = False,
+        synchronised: Callable[[], bool] = system_synchronised,
     ) -> None:
         self.side, self.recorder = side, recorder
         self.ticker = Ticker(round(period_s * 1e9), fifo)
@@ -160,7 +165,7 @@ class ControlService:
         self.stop_reason = ""
         self._archive = archive
         self._preferred = preferred
-        self._archived = 0
+        self._synchronised = synchronised
         self._cycle: asyncio.Task[None] | None = None
         self._began = 0.0
 
@@ -173,7 +178,8 @@ class ControlService:
             self.schedule.add_task(task.name, _Parking(self.side.cycle, task.name))
         speed = max(self.side.clock.speed, 1.0)
         self.schedule.add("journal", self._sync_journal, Every(SYNC_S * speed), misfire_grace_s=60.0 * speed)
-        self.schedule.subscribe(self.recorder.event)
+        self.schedule.add("clock", self._believe_clock, Every(CLOCK_S * speed), misfire_grace_s=60.0 * speed)
+        self.schedule.subscribe(self._scheduled)
         self.schedule.start()
         gc.collect()
         gc.freeze()  # what was built once is never looked at again: no pause of 0.4 s for two million objects
@@ -222,7 +228,10 @@ class ControlService:
         for device in self.side.devices.values():
             for event in device.drain_events():
                 self.recorder.event(event)
-        await self._sync_journal()
+        try:
+            await self._sync_journal()
+        except OSError as error:  # the records wait in the journal for the next start
+            self.recorder.event(Event(self.side.clock.utc(), "journal", "ARCHIVE_FAILED", str(error), {}))
         await self.schedule.close()
         await asyncio.sleep(0.05)  # let the last events out
         await self.link.close()
@@ -269,22 +278,28 @@ class ControlService:
             raise ValueError("; ".join(refused.values()))
         return {"text": f"{command.verb}: {', '.join(names)}"}
 
+    # ----------------------------------------------------------------------------------------------------- clock
+    def _scheduled(self, event: Event) -> None:
+        self.recorder.event(event)
+        if event.event == "clock_step" and event.data["plant_step_s"]:
+            self.side.doubt_clock(True)
+
+    async def _believe_clock(self) -> None:
+        if self._synchronised():
+            self.side.doubt_clock(False)
+
     # --------------------------------------------------------------------------------------------------- journal
     async def _sync_journal(self) -> None:
         """Put the journal on disk, then what is new in it into the archive; both in a thread."""
-        records = self.side.journal.since(self._archived)
+        records = self.side.journal.unreleased()
         await asyncio.to_thread(self._write_archive, records)
         if records:
-            self._archived = records[-1].sequence
-            self.side.journal.release(self._archived)
+            self.side.journal.release(records[-1].sequence)
 
     def _write_archive(self, records: Sequence[Record]) -> None:
         self.side.journal.sync()
-        if not records:
-            return
-        with self._archive.open("a", encoding="utf-8") as file:
-            for record in records:
-                file.write(json.dumps(asdict(record), separators=(",", ":"), allow_nan=False) + "\n")
+        if records:
+            archive.append(self._archive, records)
 
 
 async def side_by_side(work: Sequence[Awaitable[None]]) -> None:

@@ -298,6 +298,13 @@ MISTAKES = [
         "refresh",
     ),
     M(
+        "refresh beyond the wear budget",
+        "limits: 0 kW .. 320 kW, expires_after: 6 s",
+        "limits: 0 kW .. 320 kW, max_writes_per_day: 5000, expires_after: 6 s",
+        "E308",
+        "43200 writes a day",
+    ),
+    M(
         "circle of loops",
         "limit: energy_plan.peak_target",
         "limit: furnace_temp_ctl.out",

@@ -371,6 +371,7 @@ def test_a_step_of_the_wall_clock_neither_stalls_nor_bursts(wall: Wall, step: fl
     assert 4 <= len(ticks) <= 7
     assert [e.event for e in events] == ["clock_step"]
     assert events[0].data["step_s"] == pytest.approx(step, abs=0.3)
+    assert events[0].data["plant_step_s"] == pytest.approx(step, abs=0.3)
 
 
 def test_a_small_step_back_does_not_repeat_a_date_and_a_jump_over_one_runs_it_once(wall: Wall) -> None:
