@@ -1,8 +1,8 @@
 """The typed store beside the process image: what IT and plans say over time, turned into tags once a cycle.
 
 A profile crosses as one message; `latch` posts the value that holds now, its status, its age and, for a price, its rank
-among the hours of the local day. Ages are measured on CLOCK_BOOTTIME since arrival, so a step of the wall clock does
-not make a value old or young. A profile tells which value holds by UTC.
+among the hours of the local day. A profile arrives with the age that its stamp tells; from then on ages are measured on
+CLOCK_BOOTTIME, so a step of the wall clock makes no value old or young. A profile tells which value holds by UTC.
 
 Status of a feed:    good while its age is at most twice its period, then 0x44 "last usable" until `stale_after`,
                      then bad.
@@ -105,7 +105,8 @@ class _Entry:
         self.values = [v for _, v in merged]
         # an offer that ends when the one before does is the rest of that one: its age goes on
         if isinstance(self.spec, FeedSpec) or not profile.steps or profile.valid_until != self.until:
-            self.arrival_ns = now_ns
+            # what comes late, or again after a restart of control, is as old as its stamp says
+            self.arrival_ns = now_ns - round(max(0.0, utc - profile.issued_at) * _NS)
         self.until = profile.valid_until
         self.profile = profile
         self.next_ns = -1

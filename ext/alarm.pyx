@@ -20,7 +20,9 @@ cdef enum:
     A_TIMING         # 1 while a delay runs
     A_TIME           # s it has run
     A_TRIP
-    A_RESET          # reset was true in the last scan
+    A_RESET          # `reset` in the last scan
+
+cdef double NO_RESET = 1e308     # above every value: after an unreadable `reset` its next value is no edge
 
 
 cdef inline bint _true(Block* b, Scan* s, int i) noexcept nogil:
@@ -63,11 +65,11 @@ cdef inline void _detect(Block* b, Scan* s, bint condition, bint suppressed) noe
 cdef int _step(Block* b, Scan* s) except -1 nogil:
     cdef bint suppressed = _true(b, s, UNLESS)
     cdef bint condition = _true(b, s, WHEN) and not suppressed
-    cdef bint reset = not ok(b, s, RESET) or val(b, s, RESET) > 0.5     # unreadable: a new edge must be seen
-    cdef bint edge = b.st[A_STARTED] != 0.0 and ok(b, s, RESET) and reset and b.st[A_RESET] == 0.0
+    cdef bint known = ok(b, s, RESET)
+    cdef bint edge = b.st[A_STARTED] != 0.0 and known and val(b, s, RESET) > b.st[A_RESET] + 0.5
     cdef uint8_t q = worst(stat(b, s, WHEN), Q_GOOD) if ok(b, s, WHEN) else <uint8_t>Q_UNC_LAST
     b.st[A_STARTED] = 1.0
-    b.st[A_RESET] = 1.0 if reset else 0.0
+    b.st[A_RESET] = val(b, s, RESET) if known else NO_RESET
     _detect(b, s, condition, suppressed)
     if edge and b.st[A_ACTIVE] == 0.0 and not condition and (suppressed or ok(b, s, WHEN)):
         b.st[A_TRIP] = 0.0
@@ -90,7 +92,7 @@ register(Kind(
 
     `unless` true suppresses: inactive, timers reset; an unreadable `unless` does not suppress.
     `when` bad: never activates and never clears; state and timer are kept with 0x44.
-    trip = active, or with latch_trip: set when active rises, cleared by a rising edge of `reset` once the condition is known
-    to be gone.
+    trip = active, or with latch_trip: set when active rises, cleared by a rising edge of `reset` (a bool, or a count of resets:
+    any rise by more than 0.5) once the condition is known to be gone.
     Source: ANSI/ISA-18.2-2016 (on-delay, off-delay, suppression by design, latching); IEC 61131-3 TON, R_TRIG."""),
     _step, _back)

@@ -63,6 +63,7 @@ class ControlSide:
     clock: Clock
     slots: Mapping[str, int]
     refused_messages: int = 0
+    _resets: int = 0
 
     def take(self, profile: Profile) -> None:
         """A profile arrived from the IT side. What cannot be believed is refused, counted and told."""
@@ -91,9 +92,9 @@ class ControlSide:
         return ""
 
     def reset_trips(self) -> None:
-        """One rising edge on the reset tag: trips whose condition is gone are cleared."""
-        slot = self.bundle.manifest["reset"]
-        self.image.post(slot, 1.0, GOOD, self.clock.boot_ns())
+        """Clear the trips whose condition is gone. The tag counts the resets, so that each one is an edge."""
+        self._resets += 1
+        self.image.post(self.bundle.manifest["reset"], float(self._resets), GOOD, self.clock.boot_ns())
 
     def doubt_clock(self, suspect: bool) -> None:
         """The wall clock was set (True), or is known to be right again: what depends on the hour is uncertain."""

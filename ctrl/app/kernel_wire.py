@@ -195,19 +195,18 @@ class KernelSimulation(Scenario):
                 post(raw, world.output(link.pin) * link.factor + link.zero, GOOD, 0)
         for tag, value in self._added.readbacks.values():
             post(self._slots[tag], value, CASCADE_NOT_INVITED, 0)
-        post(self.bundle.manifest["reset"], 0.0, GOOD, 0)
         self._set_devices(armed=False)
         self.image.latch(0)
 
     def _set_devices(self, *, armed: bool) -> None:
         """As the gate does it: disarmed in the first scan, armed when the link is good, if the contract allows."""
-        now = self.clock.boot_ns()
+        now, resets = self.clock.boot_ns(), 0
         for name, plc in self.plants.plcs.items():
             may = armed and plc.spec.contract.kind != "none"
             self.image.post(self._slots[f"{name}.state"], float(ARMED if may else DISARMED), GOOD, now)
             self.image.post(self._slots[f"{name}.link"], 1.0, GOOD, now)
-            if may:
-                self.image.post(self.bundle.manifest["reset"], 1.0, GOOD, now)
+            resets += may
+        self.image.post(self.bundle.manifest["reset"], float(resets), GOOD, now)
 
     def take(self, profile: Profile) -> None:
         """A profile for the loops. What cannot be believed is refused, counted and told."""
@@ -219,7 +218,8 @@ class KernelSimulation(Scenario):
             self.recorder.event(Event(utc, profile.issuer, "PROFILE_REFUSED", str(error), {}))
             return
         if news and profile.tag in self._added.ages:
-            self.image.post(self._slots[self._added.ages[profile.tag]], 0.0, GOOD, now)
+            age = max(0.0, utc - profile.issued_at)
+            self.image.post(self._slots[self._added.ages[profile.tag]], age, GOOD, now)
 
     def run(self, progress: Progress | None = None) -> None:
         """All cycles of the scenario that are left."""

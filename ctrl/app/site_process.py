@@ -27,7 +27,7 @@ from ctrl.config.model import Site
 from ctrl.hmi.server import serve as serve_page
 from ctrl.loops.bundle import Bundle
 from ctrl.messages import Command, Event
-from ctrl.quality import BAD_NOT_CONNECTED
+from ctrl.quality import BAD_NO_COMMS_LAST, BAD_NOT_CONNECTED
 from ctrl.records.history import AsyncHistory, HistoryReader
 from ctrl.schedule import LiveSchedule
 from ctrl.service.link import LinkClient, LinkError
@@ -42,6 +42,8 @@ from ext import ImageReader
 
 STATUS_S = 1.0
 FIRST_PLAN_AFTER_S = 10.0  # of plant time: measurements, feeds and links are there by then
+FROZEN_S = 5.0  # of the machine: an image that was not renewed for so long is of a control that stands or is gone
+FROZEN_PERIODS = 5
 SAMPLE_SHARE = 0.25  # of a period: how often the image is looked at for a new cycle
 
 
@@ -56,6 +58,8 @@ class SiteService:
         self._reader = ImageReader(image)
         self._last = self._reader.snapshot()
         self._cycle = -1
+        period_s: float = bundle.manifest["base_period_s"]
+        self._frozen_ns = round(1e9 * max(FROZEN_S * clock.speed, FROZEN_PERIODS * period_s))
         self.stop = asyncio.Event()
         self.record = Path(arguments.record)
         self.port: int = arguments.port
@@ -86,11 +90,14 @@ class SiteService:
         return self._last
 
     def read(self, tag: str) -> tuple[float, int]:
-        """Value and status of a tag, now; bad while there is no image."""
+        """Value and status of a tag, now; bad while there is no image, or while control does not renew it."""
         if self._last is None:
             return 0.0, BAD_NOT_CONNECTED
         slot = self.slots[tag]
-        return self._last[2][slot], self._last[3][slot]
+        status = self._last[3][slot]
+        if self.clock.boot_ns() - self._last[1] > self._frozen_ns:
+            status = min(status, BAD_NO_COMMS_LAST)
+        return self._last[2][slot], status
 
     async def sample(self) -> None:
         """Follow the cycles: each new one becomes the newest snapshot and, at the record period, a row."""
@@ -99,8 +106,9 @@ class SiteService:
         while True:
             found = self._reader.snapshot(100)
             if found is not None and found[0] != self._cycle:
+                due = found[0] // every != self._cycle // every  # also when that very cycle was not seen
                 self._last, self._cycle = found, found[0]
-                if found[0] % every == 0:
+                if due:
                     values = array("d", (found[2][slot] for slot in self._rows))
                     statuses = bytes(found[3][slot] for slot in self._rows)
                     self.history.row(self.clock.utc(), values, statuses)

@@ -12,7 +12,7 @@ from ctrl.loops.expression import compile_expression, returned
 from ctrl.units import Quantity
 
 MEASURE_BAD = 2  # WHY_MEASURE_BAD of ext/abi.pxd, see ctrl.modes.REASONS
-RESET = "alarms.reset"  # rising edge clears trips whose condition is gone
+RESET = "alarms.reset"  # count of resets; each rise clears trips whose condition is gone
 
 
 def active_tag(name: str) -> str:
@@ -85,7 +85,7 @@ def _of_site(name: str, alarm: Alarm) -> _Alarm:
 
 def declare(ctx: Context) -> None:
     """Announce the alarms' tags and whom they trip."""
-    ctx.declare(RESET, "bool")
+    ctx.declare(RESET, "1")
     for alarm in _alarms(ctx):
         ctx.declare(active_tag(alarm.name), "bool")
         ctx.declare(trip_tag(alarm.name), "bool")

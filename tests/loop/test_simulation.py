@@ -277,3 +277,28 @@ def test_a_simulation_can_be_stopped_and_looked_into_between_two_cycles(site, tm
         simulation.cycle()
     assert simulation.control.status()["devices"]["plc_furnace"]["state"] == "armed"
     assert simulation.close(0.0).simulated_s == 20.0
+
+
+def test_every_arm_resets_a_trip_whose_cause_is_gone(tmp_path: Path) -> None:
+    text = (CONFIGS / "minimal" / "site.yaml").read_text()
+    for old, new in (("> 900 degC, for: 10 s, off_below: 890 degC", "> 842 degC, for: 1 s, off_below: 840 degC"),):
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    (tmp_path / "site.yaml").write_text(text)
+    sim = Simulation(load(tmp_path / "site.yaml"), tmp_path / "run", plans=False)
+    slots, image = sim.control.slots, sim.control.image
+
+    def run_until(tag: str, wanted: float) -> None:
+        for _ in range(20_000):
+            if image.value(slots[tag]) == wanted:
+                return
+            sim.cycle()
+        raise AssertionError(f"{tag} never became {wanted}")
+
+    for _ in range(3):
+        run_until("alarms.oven_over_temp.trip", 1.0)
+        run_until("alarms.oven_over_temp", 0.0)
+        assert image.value(slots["alarms.oven_over_temp.trip"]) == 1.0, "the trip outlasts its cause"
+        assert sim.control.change_state("plc_oven", "disarm", "me", "look at it") == ""
+        assert sim.control.change_state("plc_oven", "arm", "me", "cause removed") == ""
+        run_until("alarms.oven_over_temp.trip", 0.0)

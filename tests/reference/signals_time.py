@@ -156,7 +156,7 @@ class Alarm(Twin):
         super().__init__(p, var, n_in)
         self.active = self.trip = False
         self.timer: float | None = None
-        self.reset_was: bool | None = None
+        self.reset_was = math.inf
 
     def due(self, running: bool, delay: float) -> bool:
         self.timer = (0.0 if self.timer is None else self.timer + self.dt) if running else None
@@ -173,8 +173,8 @@ class Alarm(Twin):
 
         suppressed = true(unless)
         condition = true(when) and not suppressed
-        edge = self.reset_was is False and true(reset)
-        self.reset_was = not usable(reset) or true(reset)
+        edge = usable(reset) and number(reset) > self.reset_was + 0.5
+        self.reset_was = number(reset) if usable(reset) else math.inf
         if suppressed:
             self.active, self.timer = False, None
         elif usable(when) and not self.active:

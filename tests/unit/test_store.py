@@ -105,6 +105,21 @@ def test_values_follow_the_steps_and_are_bad_outside() -> None:
     assert b.after(2 * 3600)[0] == (30.0, 0x14)
 
 
+def test_what_comes_late_is_as_old_as_its_stamp() -> None:
+    """A control that was started again gets the profiles of before: they must not be young again."""
+    b = Bench()
+    curve, end = hours(*range(48)), T0 + 48 * 3600
+    b.utc += 27 * 3600.0
+    assert b.put("m.price", curve, end, issued_at=T0)
+    assert b.now()[0] == (27.0, 0x14)
+    assert b.image.slots[1][:2] == (27 * 3600.0, 0x80)
+    assert b.put("m.price", curve, end, issued_at=b.utc - 1801.0)
+    assert b.now()[0] == (27.0, 0x44)
+    assert b.put("m.price", curve, end, issued_at=b.utc + 60.0)
+    assert b.now()[0] == (27.0, 0x80), "a stamp of the future makes nothing younger than new"
+    assert b.image.slots[1][:2] == (0.0, 0x80)
+
+
 def test_age_is_posted_once_a_second() -> None:
     b = Bench()
     b.put("m.price", hours(*range(48)), T0 + 48 * 3600)
