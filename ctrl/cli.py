@@ -21,12 +21,17 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON for othe
 RUNTIME = click.option(
     "--runtime",
     type=click.Path(path_type=Path),
-    help="Folder of the running service. [default: $RUNTIME_DIRECTORY, else $XDG_RUNTIME_DIR/loopwright]",
+    help="Folder of the running service. "
+    "[default: $RUNTIME_DIRECTORY, else $XDG_RUNTIME_DIR/loopwright, else /tmp/loopwright-UID]",
 )
 DEVICES = click.option(
     "--device", "devices", multiple=True, help="Only this device; may be given again. [default: all]"
 )
-RECORD = click.option("--record", type=click.Path(path_type=Path), help="Folder for the records.")
+RECORD = click.option(
+    "--record",
+    type=click.Path(path_type=Path),
+    help="Folder for the records. [default: run: records/ in the runtime folder; simulate: a new temporary one]",
+)
 OUTAGE = "DEVICE@AT+FOR"
 
 
@@ -69,7 +74,7 @@ def cli(debug: bool, no_color: bool) -> None:
     \b
     Exit codes:
       0 ok, 1 failed while running, 2 wrong use, 3 site invalid, 4 not reachable, 5 refused,
-      6 expectation broken, 130 interrupted, 143 terminated
+      130 interrupted, 143 terminated
     """
     del debug
     if no_color:
@@ -164,7 +169,11 @@ def simulate(
 @SITE
 @click.option("--override", type=click.Path(path_type=Path), help="File with other addresses, as `ctrl plc` writes it.")
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=8800, show_default=True, help="Of the web page; 0: none."
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8800,
+    show_default=True,
+    help="Of the live page; 0: any free one.",
 )
 @RUNTIME
 @RECORD
@@ -321,7 +330,7 @@ def status(runtime: Path | None, as_json: bool) -> None:
 @cli.command()
 @RUNTIME
 @DEVICES
-@click.option("--reason", required=True, help="Why; it goes into the journal.")
+@click.option("--reason", required=True, help="Why; it goes into the history.")
 @click.option("--shadow", is_flag=True, help="Compute and record what would be written, write nothing.")
 @JSON
 def arm(runtime: Path | None, devices: tuple[str, ...], reason: str, shadow: bool, as_json: bool) -> int:
@@ -337,7 +346,9 @@ def arm(runtime: Path | None, devices: tuple[str, ...], reason: str, shadow: boo
 @cli.command()
 @RUNTIME
 @DEVICES
-@click.option("--reason", default="ctrl disarm", show_default=True, help="Why; it goes into the journal.")
+@click.option(
+    "--reason", default="ctrl disarm", show_default=True, help="Why; it goes into the history."
+)
 @JSON
 def disarm(runtime: Path | None, devices: tuple[str, ...], reason: str, as_json: bool) -> int:
     """Stop a running service from writing; the PLCs apply their fallbacks. Always works.

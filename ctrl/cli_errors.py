@@ -14,7 +14,6 @@ USAGE: Final = 2
 INVALID: Final = 3
 UNREACHABLE: Final = 4
 REFUSED: Final = 5
-BROKEN: Final = 6
 INTERRUPTED: Final = 130
 TERMINATED: Final = 143
 

@@ -151,11 +151,6 @@ def zone(name: str) -> ZoneInfo:
     return ZoneInfo(name)
 
 
-def local_midnight(utc: float, tz: str) -> float:
-    """UTC seconds of the midnight that began the local day of `utc`."""
-    return local_day(utc, tz)[0]
-
-
 def local_day(utc: float, tz: str) -> tuple[float, float]:
     """UTC seconds at which the local day that holds `utc` begins and ends: 23, 24 or 25 h apart.
 
@@ -189,11 +184,3 @@ def pause(seconds: float) -> None:
 async def sleep(seconds: float) -> None:
     """Wait `seconds` of wall time without holding the event loop."""
     await asyncio.sleep(max(0.0, seconds))
-
-
-async def sleep_until(clock: Clock, utc: float) -> None:
-    """Wait until the clock shows `utc`, through steps of it too. A clock moved by hand must be there already."""
-    while (left := utc - clock.utc()) > 0.0:
-        if clock.speed <= 0.0:
-            raise RuntimeError("a clock that is moved by hand cannot be waited for")
-        await asyncio.sleep(min(left / clock.speed, 1.0))

@@ -124,11 +124,6 @@ cdef class Image:
         self._next_q[slot] = status & 0xFF
         self._next_t[slot] = t_ns
 
-    def post_status(self, int slot, int status):
-        """Post a status alone: the value and time that are current stay (a failed read, for instance)."""
-        self._check(slot)
-        self.post(slot, self.v[slot], status, self.t[slot])
-
     def latch(self, long long now_ns):
         """Start of a cycle: what was posted becomes current, all at once. Returns how many slots changed hands."""
         cdef int i, slot

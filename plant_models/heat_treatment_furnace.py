@@ -11,7 +11,6 @@ from plant_models.draws import signal_seed
 SIGMA: Final = 5.670374419e-8  # W/(m2 K4)
 ZERO_C: Final = 273.15
 LINES: Final = {"stopped": 0.0, "heating": 1.0, "ready": 2.0, "running": 3.0, "fault": 4.0}
-_START: Final = {"temp": "degC", "rate": "t/h"}
 
 
 class HeatTreatmentFurnace(PlantModel):

@@ -13,7 +13,7 @@ from typing import Any
 from ctrl.clock import Clock
 from ctrl.cycle import Cycle, Deadlines, Gather, Recorder, TaskSpec
 from ctrl.field.device import DeviceDriver
-from ctrl.field.gate import ARMED, DISARMED, SHADOW, STATES, WriteGate
+from ctrl.field.gate import STATES, WriteGate
 from ctrl.field.journal import Journal
 from ctrl.field.spec import DeviceSpec, device_from_json
 from ctrl.field.transport import Transport
@@ -45,6 +45,19 @@ def alarm_event(change: Transition) -> Event:
     if change.user:
         data["user"] = change.user
     return Event(change.utc, f"alarms.{change.name}", "ALARM", change.reason or change.cause, data)
+
+
+def alarm_list(manifest: Mapping[str, Any]) -> AlarmList:
+    """The alarms of a bundle, all normal."""
+    return AlarmList(
+        AlarmSpec(a["name"], a["text"], a["priority"], a["response"], a["when"], latching=a["latching"])
+        for a in manifest["alarms"]
+    )
+
+
+def store_specs(manifest: Mapping[str, Any]) -> list[FeedSpec | OfferSpec]:
+    """The feeds and offers of a bundle."""
+    return [*(FeedSpec(**f) for f in manifest["feeds"]), *(OfferSpec(**o) for o in manifest["offers"])]
 
 
 @dataclass(slots=True)
@@ -182,15 +195,10 @@ def build(
     for raw in manifest["devices"]:
         spec = device_from_json(json.loads(json.dumps(raw)))
         devices[spec.name] = DeviceDriver(spec, transport(spec), WriteGate(spec, journal), image, slots)
-    feeds = [FeedSpec(**f) for f in manifest["feeds"]]
-    offers = [OfferSpec(**o) for o in manifest["offers"]]
     companions = {f"{output}.age": slots[age] for output, age in manifest["plan_ages"].items()}
     zone = manifest["site"]["timezone"]
-    store = Store({**slots, **companions}, [*feeds, *offers], zone)
-    alarms = AlarmList(
-        AlarmSpec(a["name"], a["text"], a["priority"], a["response"], a["when"], latching=a["latching"])
-        for a in manifest["alarms"]
-    )
+    store = Store({**slots, **companions}, store_specs(manifest), zone)
+    alarms = alarm_list(manifest)
     cycle = Cycle(
         image=image,
         program=program,
@@ -209,6 +217,3 @@ def build(
     )
     image.post(manifest["reset"], 0.0, GOOD, clock.boot_ns())
     return ControlSide(bundle, image, program, store, cycle, devices, journal, alarms, recorder, clock, slots)
-
-
-__all__ = ["ARMED", "DISARMED", "SHADOW", "AlarmEdges", "ControlSide", "build"]

@@ -85,7 +85,10 @@ def _site(words: Words) -> list[Section]:
     failsafe = site.failsafe
     loops = [f"{n}{f' ({loop.tag})' if loop.tag else ''}: {LOOP_WORDS[loop.type]}" for n, loop in site.loops.items()]
     trouble = [
-        f"A PLC that is silent for {failsafe.plc_lost.after} is lost: its loops follow, it acts by its contract.",
+        (
+            "A PLC without a full answer for 3 cycles is lost: its loops follow, it acts by its contract; "
+            f"after {failsafe.plc_lost.after} an alarm tells."
+        ),
         "The engine that ends in order writes every fallback once, then its heartbeat stops."
         if failsafe.engine_stop.outputs == "write_fallbacks_once"
         else "The engine that ends in order leaves the outputs as they are; its heartbeat stops.",

@@ -38,7 +38,7 @@ def device(words: Words, name: str) -> Found:
         "revert_timer": f"The device goes back to its own values {contract.dead_after} after the last command.",
         "none": "The device promises nothing, so it cannot be armed: commands are computed and never written.",
     }[contract.kind]
-    lost = words.site.failsafe.plc_lost.after
+    alarm = words.site.failsafe.plc_lost.after
     return f"{name}: a device", [
         (DOES, does),
         ("Measurements", [_point_line(words, name, p) for p, point in device.points.items() if not point.write]),
@@ -46,7 +46,10 @@ def device(words: Words, name: str) -> Found:
         (
             TROUBLE,
             [
-                f"After {lost} without an answer it counts as lost, and its loops follow what it last reported.",
+                (
+                    "After 3 cycles without a full answer it counts as lost, and its loops follow what it last "
+                    f"reported; after {alarm} an alarm tells."
+                ),
                 promise,
                 *(f"Fallback: {words.fallback(f'{name}.{p}')}." for p, point in device.points.items() if point.write),
             ],

@@ -175,7 +175,6 @@ class Words:
 
     def device_lost(self, refs: Iterable[str]) -> list[str]:
         """What the loss of each device behind these commands means, and what its PLC does when the engine is gone."""
-        lost = self.site.failsafe.plc_lost.after
         by_device: dict[str, list[str]] = {}
         for ref in refs:
             by_device.setdefault(ref.partition(".")[0], []).append(self.fallback(ref))
@@ -184,7 +183,7 @@ class Words:
             dead = self.site.devices[name].contract.dead_after
             when = f"{dead} after the last heartbeat" if dead is not None else "by its own contract"
             lines.append(
-                f"If {name} does not answer for {lost}, the loop writes nothing and follows what the PLC reports. "
+                f"If {name} does not answer for 3 cycles, the loop writes nothing and follows what the PLC reports. "
                 f"The PLC acts on its own {when}: {listed(fallbacks)}."
             )
         return lines

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ctrl.app.control_side import AlarmEdges
+from ctrl.app.control_side import AlarmEdges, alarm_list, store_specs
 from ctrl.app.scenario import FIRST_PLAN_CYCLE, REPORTS, Scenario
 from ctrl.app.simulated_run import Progress
 from ctrl.clock import local_seconds
@@ -26,11 +26,10 @@ from ctrl.loops.context import HIDDEN, Context
 from ctrl.loops.points import raw_tag, readback_tag
 from ctrl.messages import Event, Profile
 from ctrl.quality import CASCADE_NOT_INVITED, GOOD
-from ctrl.records.alarms import AlarmList, AlarmSpec
 from ctrl.signals.from_config import feeds_from_config
 from ctrl.simulation.plant_side import PlantSide, PointLink, make_context
 from ctrl.simulation.world import add_plants
-from ctrl.store import FeedSpec, OfferSpec, Store, StoreError
+from ctrl.store import Store, StoreError
 from ext import Image, Program
 
 CHUNK: Final = 4096  # cycles in one call at most
@@ -156,19 +155,12 @@ class KernelSimulation(Scenario):
         manifest = self.bundle.manifest
         # the program counts ages itself, so the store has nothing to post until a value changes
         kept = {tag: slot for tag, slot in self._slots.items() if not tag.endswith(".age")}
-        feeds = [FeedSpec(**f) for f in manifest["feeds"]]
-        offers = [OfferSpec(**o) for o in manifest["offers"]]
-        self.store = Store(kept, [*feeds, *offers], manifest["site"]["timezone"])
+        self.store = Store(kept, store_specs(manifest), manifest["site"]["timezone"])
 
     def _build_rows(self) -> None:
         manifest = self.bundle.manifest
         alarms = manifest["alarms"]
-        self._edges = AlarmEdges(
-            AlarmList(
-                AlarmSpec(a["name"], a["text"], a["priority"], a["response"], a["when"], latching=a["latching"])
-                for a in alarms
-            )
-        )
+        self._edges = AlarmEdges(alarm_list(manifest))
         self._alarms = [str(a["name"]) for a in alarms]
         self._active = np.zeros((1, len(alarms)), bool)
         self._recorded = len(manifest["records"]["tags"])

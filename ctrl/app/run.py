@@ -93,7 +93,8 @@ def _prepare(
     where = [str(path), *(["--override", str(override)] if override is not None else [])]
     extra = ["--image-fd", str(read_only), "--port", str(port)]
     site_side = Child("site", [*python, "ctrl.app.site_process", *where, *extra, *common], (read_only,))
-    say(f"{site.site.name}: {len(site.devices)} devices, {len(site.loops)} loops; live page http://127.0.0.1:{port}/")
+    page = f"live page http://127.0.0.1:{port}/" if port else "live page on any free port"
+    say(f"{site.site.name}: {len(site.devices)} devices, {len(site.loops)} loops; {page}")
     say(f"records: {records}")
     return Supervisor(control, site_side, say)
 

@@ -48,8 +48,7 @@ class Scenario(ABC):
         self.k = 0
         self.events: list[Event] = []
         self._make_recorder(inputs)
-        served = ((f"/{s}{path}", body) for s, feeds in plants.feeds().items() for path, body in feeds.items())
-        self.router = FeedRouter(dict(served))
+        self.router = FeedRouter(plants.paths())
         self.schedule = ClockedScheduler(self.clock)
         self.schedule.subscribe(self.recorder.event)
 

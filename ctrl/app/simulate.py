@@ -131,7 +131,8 @@ def simulate(
 ) -> Run:
     """Run a site's scenario in virtual time. No device or source of the site file is ever contacted.
 
-    days, seed: instead of the scenario's. wire: see this module. plans: False leaves the loops to local rules.
+    days: length in days of 24 h, above 0; seed: from 0; both instead of the scenario's. wire: see this module.
+    plans: False leaves the loops to local rules.
     record: folder for the records, made when missing (default: a new temporary one); it may not hold records yet.
     Raises SimulationError or PlantError when the site cannot be simulated, HistoryError for a folder with records.
     """

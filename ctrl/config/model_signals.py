@@ -16,7 +16,7 @@ class SelectSignal(Part):
     select: Literal["first_good", "median", "min", "max", "mean"]
     of: Annotated[tuple[Ref, ...], Field(min_length=2, max_length=8)]
     max_difference: AnyQuantity | None = None
-    """Alarm and uncertain status when the good ones differ by more; a difference (K, bar)."""
+    """The signal is uncertain and its pin `disagree` true when the good ones differ by more; a difference (K, bar)."""
     min_good: Annotated[int, whole(1, 8)] = 1
     filter: Duration | None = None
     """Time constant of a first-order filter."""

@@ -16,6 +16,11 @@ from pydantic_core import PydanticCustomError
 
 from ctrl.units import Quantity, Range, Unit, UnitError, parse_quantity, parse_range, parse_unit
 
+for _literal in (Quantity, Range):
+    # the sections of the site file take their descriptions from docstrings; for a dataclass pydantic would read and
+    # parse its whole module at every use, a third of a second at the start of each verb
+    setattr(_literal, "__pydantic_config__", {"use_attribute_docstrings": False})  # noqa: B010 - no field of theirs
+
 _CODE_OF_KIND = {"syntax": "E210", "range": "E210", "unknown": "E221", "dimension": "E212", "point": "E214"}
 _NAME = re.compile(r"[a-z][a-z0-9_]{1,39}")
 _TAG = re.compile(r"[a-z][a-z0-9_]{0,39}(\.[a-z][a-z0-9_]{0,39}){0,2}")

@@ -12,7 +12,6 @@ from typing import Any
 from ctrl.config.problems import did_you_mean
 from ctrl.config.reader import Document, Entry, Loc, Node, path_text
 
-BODIES = ("unit", "loop", "device", "point", "signal", "alarm", "source")
 _PARAM = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 
 

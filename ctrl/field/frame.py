@@ -15,8 +15,6 @@ from ctrl.field.transport import ProtocolError
 HEADER: Final = Struct(">HHHB")
 READ_BITS: Final = (1, 2)
 READ_REGISTERS: Final = (3, 4)
-WRITE_ONE: Final = (5, 6)
-WRITE_MANY: Final = (15, 16)
 _HEAD: Final = Struct(">BHH")
 
 

@@ -17,7 +17,6 @@ from typing import Final
 from zlib import crc32
 
 MAGIC: Final = b"LWJRNL1\x00"
-TEXT: Final = 40  # bytes a name may take
 _HEADER: Final = Struct("<8sIIQI")  # magic, record size, capacity, first sequence not yet released, CRC
 _BODY: Final = Struct("<QdqdHBB4H40s40s24s")  # see Record
 _CRC: Final = Struct("<I")

@@ -18,8 +18,6 @@ from ctrl.field.spec import Table
 ILLEGAL_FUNCTION: Final = 1
 ILLEGAL_ADDRESS: Final = 2
 ILLEGAL_VALUE: Final = 3
-DEVICE_FAILURE: Final = 4
-ACKNOWLEDGE: Final = 5
 BUSY: Final = 6
 GATEWAY_PATH: Final = 0x0A
 GATEWAY_TARGET: Final = 0x0B

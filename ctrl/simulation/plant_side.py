@@ -134,6 +134,10 @@ class PlantSide:
             if plant.serves in self.site.sources
         }
 
+    def paths(self) -> dict[str, Callable[[float], Any]]:
+        """The same by path on one server: /source/path."""
+        return {f"/{source}{path}": body for source, feeds in self.feeds().items() for path, body in feeds.items()}
+
 
 def _options(plant: SimPlant) -> Mapping[str, object]:
     given = {key: getattr(plant, key) for key in type(plant).model_fields if key not in _NOT_OPTIONS}

@@ -84,9 +84,7 @@ class PlantServer:
         self.site, self.host, self.outages = site, host, tuple(outages)
         self.plants = PlantSide(site, make_context(site, days, seed))
         self.base_s = min(task.every.to("s") for task in site.tasks.values())
-        self.bodies: dict[str, Body] = {
-            f"/{source}{path}": body for source, feeds in self.plants.feeds().items() for path, body in feeds.items()
-        }
+        self.bodies: dict[str, Body] = self.plants.paths()
         self.router = FeedRouter({path: self._body(path) for path in self.bodies})
         self.steps = self.slips = 0
         self.ports: dict[str, int] = {}

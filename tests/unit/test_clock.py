@@ -61,7 +61,7 @@ def test_local_day_has_23_24_or_25_hours(day: tuple[int, int, int], hours: int) 
     assert c.local_seconds(begin, BERLIN) == 0.0
     assert c.local_day(begin, BERLIN) == (begin, end)
     assert c.local_day(end - 1, BERLIN) == (begin, end)
-    assert c.local_midnight(end, BERLIN) == end
+    assert c.local_day(end, BERLIN)[0] == end
 
 
 def test_day_without_midnight_begins_at_its_first_instant() -> None:
@@ -89,10 +89,8 @@ def test_iso() -> None:
 def test_waits_are_in_wall_time() -> None:
     async def run() -> None:
         clock = c.PlantClock(c.system_boot_ns(), 0.0, 1000.0)
-        await c.sleep_until(clock, 20.0)
+        await c.sleep(0.02)
         assert 20.0 <= clock.utc() < 400.0
         await c.sleep(-1.0)
-        with pytest.raises(RuntimeError, match="by hand"):
-            await c.sleep_until(c.VirtualClock(0.0), 1.0)
 
     asyncio.run(run())

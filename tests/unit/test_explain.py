@@ -38,8 +38,8 @@ GOLDEN: dict[str, tuple[str, ...]] = {
         "If furnace_temp is bad, the output is held for 60 s; after that it goes to 60 kW.",
         "While plc_furnace.door_closed is false or unknown, the output is 0 kW.",
         "When furnace_over_temp trips it, the output is 0 kW until the alarm is gone and reset.",
-        ("If plc_furnace does not answer for 5 s, the loop writes nothing and follows what the PLC reports. The PLC "
-        "acts on its own 6 s after the last heartbeat: plc_furnace.power_cmd goes to 60 kW."),
+        ("If plc_furnace does not answer for 3 cycles, the loop writes nothing and follows what the PLC reports. "
+        "The PLC acts on its own 6 s after the last heartbeat: plc_furnace.power_cmd goes to 60 kW."),
         "furnace_over_temp (critical): furnace_temp > 900 degC for 10 s; it trips furnace_temp_ctl",
     ),
     "furnace_profile": (

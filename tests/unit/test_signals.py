@@ -88,7 +88,7 @@ def test_days_of_23_and_25_hours_are_contiguous(day: tuple[int, int, int], n: in
 
 @pytest.mark.parametrize("day", [(2018, 3, 20), (2018, 10, 22), (2018, 6, 1)])
 def test_days_as_rows_follow_local_midnights(day: tuple[int, int, int]) -> None:
-    at = clocks.local_midnight(datetime(*day, 12, tzinfo=UTC).timestamp(), BERLIN)
+    at = clocks.local_day(datetime(*day, 12, tzinfo=UTC).timestamp(), BERLIN)[0]
     now, data = at + 3600, []
     for i in range(14):
         data.append({"start": iso(at, BERLIN), "tonnes_per_day": 10.0 + i})
