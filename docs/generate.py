@@ -10,16 +10,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from ctrl import modes, quality
 from ctrl.config.pins import DEVICE_PINS, PINS, SELECT_PINS, WINDOW_PINS, Pin
 from ctrl.config.plants import PLANTS
 from ctrl.config.problems import CODES
+from ctrl.config.quantity import ANY_UNIT, AnyQuantity
 from ctrl.config.schema import raw_schema
 from ctrl.units import UNITS
 from ext import kinds
 from plant_models import PLANTS as MODELS
 
 FOLDER = Path(__file__).parent / "reference"
+ANY_QUANTITY: dict[str, Any] = TypeAdapter(AnyQuantity).json_schema()
 NOTE = "<!-- Made by docs/generate.py from the code. Change the code, then run it again. -->\n"
 
 
@@ -133,6 +137,8 @@ def _container(spec: Mapping[str, Any]) -> str:
         extra = spec.get("additionalProperties")
         inner += [extra] if isinstance(extra, dict) else []
         return f"{{name: {_type(inner[0])}}}" if inner else "mapping"
+    if _any_unit(spec):
+        return ANY_UNIT  # an example of some other quantity would mislead
     words = str(spec.get("description", "")) if "examples" in spec else ""
     example = f", for example `{spec['examples'][0]}`" if spec.get("examples") else ""
     return (words or str(kind if isinstance(kind, str) else " or ".join(kind)) or "any") + example
@@ -140,7 +146,15 @@ def _container(spec: Mapping[str, Any]) -> str:
 
 def _note(spec: Mapping[str, Any]) -> str:
     """What the key means, unless that is said with the kind of value already."""
-    return "" if "examples" in spec else str(spec.get("description", "")).replace("\n", " ")
+    words = str(spec.get("description", "")).replace("\n", " ")
+    if _any_unit(spec):
+        return "" if words == ANY_UNIT else words
+    return "" if "examples" in spec else words
+
+
+def _any_unit(spec: Mapping[str, Any]) -> bool:
+    """A quantity whose dimension depends on what it meets."""
+    return spec.get("examples") == ANY_QUANTITY["examples"]
 
 
 # -------------------------------------------------------------------------------------------------------------- pins
@@ -192,8 +206,16 @@ def plants() -> str:
             ("under `start:`", _with_units(face.start)),
             ("under `params:`", _with_units(face.options)),
         ]
-        parts.append(f"## {name}\n\n{table(('', ''), rows)}")
+        model = MODELS[name]
+        options = [
+            (f"`{key}`", option.unit, option.doc, "" if option.default is None else f"{option.default:g}")
+            for key, option in model.options.items()
+        ]
+        meanings = table(("option", "unit or kind", "meaning", "default"), options)
+        parts.append(f"## {name}\n\n{model.doc}.\n\n{table(('', ''), rows)}\n{meanings}")
     text = """
+Signs: grid + = import, loads + = consumption, PV and battery + = delivery.
+
 Models that may stand in `simulate.plants`. A model that serves a device maps its pins to points of the same name, or by
 `map:`. `connections:` wires an output of one plant to an input of another.
 """
