@@ -13,6 +13,8 @@ import json
 import mmap
 import os
 import signal
+import sqlite3
+import sys
 from array import array
 from dataclasses import asdict
 from pathlib import Path
@@ -28,7 +30,7 @@ from ctrl.hmi.server import serve as serve_page
 from ctrl.loops.bundle import Bundle
 from ctrl.messages import Command, Event
 from ctrl.quality import BAD_NO_COMMS_LAST, BAD_NOT_CONNECTED
-from ctrl.records.history import AsyncHistory, HistoryReader
+from ctrl.records.history import AsyncHistory, HistoryError, HistoryReader
 from ctrl.schedule import LiveSchedule
 from ctrl.service.link import LinkClient, LinkError
 from ctrl.service.priority import BACKGROUND, end_with_parent, prefer
@@ -69,7 +71,7 @@ class SiteService:
         self._rows = array("i", (self.slots[tag] for tag in manifest["records"]["tags"]))
         self.fetch = HttpFetch()
         self.schedule = LiveSchedule(clock)
-        self.link = LinkClient(Path(arguments.runtime) / "control.sock", self._event, self._linked)
+        self.link = LinkClient(Path(arguments.runtime) / "control.sock", clock, self._event, self._linked)
         self.side = SiteSide(
             site,
             self.schedule,
@@ -83,6 +85,7 @@ class SiteService:
         )
         self.page = SiteLiveSource(site, manifest, self.snapshot, self.side, self.history_file)
         self._connected = False
+        self._unrecorded = False
 
     # ---------------------------------------------------------------------------------------------------- the image
     def snapshot(self) -> tuple[int, int, array[float], bytes, array[int]] | None:
@@ -104,6 +107,8 @@ class SiteService:
         every = self.bundle.manifest["records"]["every"]
         pause = SAMPLE_SHARE * self.bundle.manifest["base_period_s"] / max(self.clock.speed, 1e-9)
         while True:
+            if self.history.error is not None:
+                self._tell_unrecorded(f"recording stopped: {self.history.error}")
             found = self._reader.snapshot(100)
             if found is not None and found[0] != self._cycle:
                 due = found[0] // every != self._cycle // every  # also when that very cycle was not seen
@@ -119,6 +124,13 @@ class SiteService:
     def _event(self, event: Event) -> None:
         self.history.event(asdict(event))
         self.page.event(event)
+
+    def _tell_unrecorded(self, text: str) -> None:
+        """Tell once that the historian has failed: to the page, and on stderr since no record takes this event."""
+        if not self._unrecorded:
+            self._unrecorded = True
+            self._event(Event(self.clock.utc(), "history", "HISTORY_FAILED", text[:1000], {}))
+            print(f"site: HISTORY_FAILED: {text}", file=sys.stderr, flush=True)
 
     def _linked(self, connected: bool) -> None:
         if connected != self._connected:
@@ -139,7 +151,7 @@ class SiteService:
         if self.site.simulate is None or self.site.clock is None or not self.side.planners:
             return
         plants = PlantSide(self.site, make_context(self.site))
-        router = FeedRouter({f"/{s}{p}": body for s, feeds in plants.feeds().items() for p, body in feeds.items()})
+        router = FeedRouter(plants.paths())
         for planner in self.side.planners.values():
             seed_past(self.site, planner, plants, router)
 
@@ -152,7 +164,7 @@ class SiteService:
 
     # --------------------------------------------------------------------------------------------------------- life
     async def run(self) -> None:
-        """Everything at once, until SIGTERM or SIGINT."""
+        """Everything at once, until SIGTERM or SIGINT, or until a part fails: that is raised after the orderly end."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop.set)
@@ -163,23 +175,41 @@ class SiteService:
         work = [
             asyncio.create_task(job) for job in (self.sample(), self.link.run(), self.poll_status(), self.first_plans())
         ]
-        page = asyncio.create_task(serve_page(self.page, "127.0.0.1", self.port, self.stop))
-        failed = asyncio.create_task(_first_failure(work))
+        page = asyncio.create_task(self._serve_page())
+        failed = asyncio.create_task(asyncio.wait(work, return_when=asyncio.FIRST_EXCEPTION))
         await asyncio.wait([asyncio.create_task(self.stop.wait()), failed, page], return_when=asyncio.FIRST_COMPLETED)
         self.stop.set()
-        await self._end(work, page)
-        if failed.done() and not failed.cancelled():
-            failed.result()
-
-    async def _end(self, work: list[asyncio.Task[None]], page: asyncio.Task[None]) -> None:
         for task in work:
             task.cancel()
-        await asyncio.gather(*work, page, return_exceptions=True)
+        outcomes = await asyncio.gather(*work, page, return_exceptions=True)
+        try:
+            await self._close()
+        finally:
+            failures = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+            if failures:
+                raise failures[0] if len(failures) == 1 else ExceptionGroup("parts of the site process", failures)
+
+    async def _serve_page(self) -> None:
+        try:
+            await serve_page(self.page, "127.0.0.1", self.port, self.stop)
+        except SystemExit as error:  # so uvicorn ends when it cannot listen; it would take the orderly end with it
+            raise OSError(f"the live page cannot be served on port {self.port}") from error
+
+    async def _close(self) -> None:
         await self.schedule.close()
         await self.fetch.close()
         self.page.close()
-        self.history.close()
-        self._write_kpis()
+        try:
+            self.history.close()
+        except HistoryError as error:
+            self._tell_unrecorded(str(error))
+        try:
+            self._write_kpis()
+        except (HistoryError, sqlite3.Error, OSError) as error:
+            if not self._unrecorded:
+                raise
+            # what the historian failed at, a full disk most likely, may well prevent this too
+            print(f"site: no KPIs: {error}", file=sys.stderr, flush=True)
 
     def _write_kpis(self) -> None:
         """KPIs of this run beside its records."""
@@ -188,12 +218,6 @@ class SiteService:
         reader.close()
         body = {"kpis": found, "plans": sum(p.plans for p in self.side.planners.values()), "solve_s": self.side.solve_s}
         (self.record / "kpis.json").write_text(json.dumps(body, indent=1, sort_keys=True))
-
-
-async def _first_failure(work: list[asyncio.Task[None]]) -> None:
-    done, _ = await asyncio.wait(work, return_when=asyncio.FIRST_EXCEPTION)
-    for task in done:
-        task.result()
 
 
 def main() -> int:

@@ -214,6 +214,7 @@ class AsyncHistory:
 
     At most `limit` items wait; when the disk is slower, the oldest are dropped, counted, and the gap is recorded as
     an event. Putting takes no lock: `deque` with a length drops by itself, and the numbers of the items tell how many.
+    error: what ended the thread, None while it records. Nothing else tells so before `close`: the owner must look.
     """
 
     def __init__(
@@ -274,8 +275,8 @@ class AsyncHistory:
                 if not taken:
                     self._stop.wait(0.05)
             self._digest = writer.close()
-        except (sqlite3.Error, OSError, HistoryError, ValueError) as error:
-            self.error = error  # shown by the owner as an alarm; control goes on without a record
+        except Exception as error:  # noqa: BLE001 - whatever ends this thread, its owner must hear of it
+            self.error = error
         finally:
             self._ready.set()
 

@@ -162,10 +162,14 @@ class ScheduleBase:
         for listener in self._listeners:
             listener(message)
 
-    def _begin(self, entry: Entry, due: float) -> bool:
-        """Account for a run whose date was `due`; False when it comes too late to run at all."""
-        now = self.clock.utc()
-        last, skipped = entry.rule.last_due(due, max(now, due))
+    def _begin(self, entry: Entry, due: float, picked: float, waited: float = 0.0) -> bool:
+        """Account for a run whose date was `due`; False when it comes too late to run at all.
+
+        picked: when the scheduler found it due; both s since 1970. waited: s from then until it begins, which is now.
+        Dates that pass while it waits are not counted here: they are due when the scheduler looks again.
+        """
+        last, skipped = entry.rule.last_due(due, max(picked, due))
+        now = picked + waited
         late = now - last > entry.grace_s
         if skipped or late:
             lost = skipped + late

@@ -82,7 +82,7 @@ class ClockedScheduler(ScheduleBase):
             if entry is not None and entry.due == due:
                 self.clock.advance_to(due)
                 self._set(entry, entry.rule.after(max(due, self.clock.utc())))
-                if self._begin(entry, due):
+                if self._begin(entry, due, self.clock.utc()):
                     await self._fire(entry, due)
                     fired += 1
             self._next = self._queue[0][0] if self._queue else _NEVER

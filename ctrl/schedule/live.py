@@ -31,6 +31,8 @@ from ctrl.schedule.rules import Every, Rule
 _ROUND_S: Final = 1.0  # longest sleep of the scheduler: a step of the clock is found within it
 _STEP_S: Final = 0.5  # smaller changes are the slewing of a time service, which the mapping follows
 _SUPERVISION_S: Final = 1.0
+_TOGETHER_NS: Final = 10_000_000  # clocks read within this time count as read at once
+_READINGS: Final = 5  # attempts to do so on a machine that is busy
 
 
 class LiveSchedule(ScheduleBase):
@@ -50,7 +52,8 @@ class LiveSchedule(ScheduleBase):
         super().__init__(clock, on_run)
         self._wall, self._boot = wall, boot
         self._shifted: dict[str, bool] = {}
-        self._due: dict[str, float] = {}  # plant date of the run that is being submitted
+        # of the run that is being submitted: plant date it was due, and utc s and boot ns at which it was picked
+        self._picked: dict[str, tuple[float, float, int]] = {}
         self._executors = (_Executor(self), _TaskExecutor(self))
         self._scheduler = _Scheduler(self._follow_clock, self._executors)
         self._scheduler.add_listener(self._report, REPORTED)
@@ -112,7 +115,7 @@ class LiveSchedule(ScheduleBase):
         """The wall time of the date after the one that is due now."""
         now = self.clock.utc()
         due = entry.due if entry.due is not None else now
-        self._due[entry.id] = due
+        self._picked[entry.id] = due, now, self.clock.boot_ns()
         base = max(due, now)
         if self._shifted.pop(entry.id, False) and isinstance(entry.rule, Every):
             base += 0.5 * entry.rule.seconds  # back on the grid, without two runs close to each other
@@ -121,8 +124,8 @@ class LiveSchedule(ScheduleBase):
 
     async def run(self, id: str) -> list[JobExecutionEvent]:
         """Run a job now, for the date that is due; what APScheduler shall report of it."""
-        entry, due = self._entries.get(id), self._due[id]
-        if entry is None or not self._begin(entry, due):
+        entry, (due, picked, waited) = self._entries.get(id), self._waited(id)
+        if entry is None or not self._begin(entry, due, picked, waited):
             return []
         date = datetime.fromtimestamp(due, UTC)
         try:
@@ -133,8 +136,10 @@ class LiveSchedule(ScheduleBase):
 
     async def supervise(self, id: str) -> list[JobExecutionEvent]:
         """Start a cyclic task that does not run; its statistics are the result."""
-        entry, due = self._entries.get(id), self._due[id]
-        if entry is None or entry.control is None or entry.due is None or not self._begin(entry, due):
+        entry, (due, picked, waited) = self._entries.get(id), self._waited(id)
+        if entry is None or entry.control is None or entry.due is None:
+            return []
+        if not self._begin(entry, due, picked, waited):
             return []
         if not entry.control.running:
             self._emit(id, "task_restarted", f"task {id} was not running; started again")
@@ -142,6 +147,14 @@ class LiveSchedule(ScheduleBase):
         statistics = dict(entry.control.statistics())
         date = datetime.fromtimestamp(due, UTC)
         return [JobExecutionEvent(EVENT_JOB_EXECUTED, id, "default", date, retval=statistics)]
+
+    def _waited(self, id: str) -> tuple[float, float, float]:
+        """Of the run that begins now: when it was due and when it was picked (plant utc s), and how long it waited (s).
+
+        By the boot clock: a step of utc since it was picked is no lateness, another job that held the loop is.
+        """
+        due, picked, boot_ns = self._picked[id]
+        return due, picked, (self.clock.boot_ns() - boot_ns) * 1e-9
 
     def _schedule(self, entry: Entry, due: float, executor: str) -> None:
         entry.due = due
@@ -161,7 +174,19 @@ class LiveSchedule(ScheduleBase):
         return datetime.fromtimestamp(self._wall(), UTC) + timedelta(seconds=left)
 
     def _offsets(self) -> tuple[float, float]:
-        return self._wall() - self._boot() * 1e-9, self.clock.utc() - self.clock.boot_ns() * 1e-9
+        """Wall clock less CLOCK_BOOTTIME, and the plant's utc less its boot time, both in s.
+
+        What the machine does between two readings would look like a step: they are repeated until they lie together,
+        and after the last attempt the closest ones count.
+        """
+        readings: list[tuple[int, tuple[float, float]]] = []
+        for _ in range(_READINGS):
+            before = self._boot()
+            offsets = self._wall() - before * 1e-9, self.clock.utc() - self.clock.boot_ns() * 1e-9
+            readings.append((self._boot() - before, offsets))
+            if readings[-1][0] <= _TOGETHER_NS:
+                break
+        return min(readings)[1]
 
     def _follow_clock(self) -> None:
         wall, utc = self._offsets()
@@ -211,7 +236,11 @@ class _Scheduler(AsyncIOScheduler):  # type: ignore[misc]  # APScheduler is unty
 
 
 class _Dates(BaseTrigger):  # type: ignore[misc]  # APScheduler is untyped
-    """The dates of one job as APScheduler asks for them: twice for each run, with the same previous date."""
+    """The dates of one job as APScheduler asks for them: twice for each run, with the same previous date.
+
+    The second question takes the answer away: after a step back of the clock the same previous date may come again,
+    and then it is another run.
+    """
 
     def __init__(self, owner: LiveSchedule, entry: Entry) -> None:
         self._owner = owner
@@ -219,9 +248,12 @@ class _Dates(BaseTrigger):  # type: ignore[misc]  # APScheduler is untyped
         self._asked: tuple[datetime, datetime] | None = None
 
     def get_next_fire_time(self, previous: datetime, _now: datetime) -> datetime:
-        if self._asked is None or self._asked[0] != previous:
-            self._asked = previous, self._owner.next_date(self._entry)
-        return self._asked[1]
+        asked, self._asked = self._asked, None
+        if asked is not None and asked[0] == previous:
+            return asked[1]
+        date = self._owner.next_date(self._entry)
+        self._asked = previous, date
+        return date
 
 
 class _Executor(BaseExecutor):  # type: ignore[misc]  # APScheduler is untyped

@@ -60,22 +60,25 @@ class Side(Protocol):
 
 
 class LiveRecorder:
-    """Events to subscribers, inputs to their log by a thread; rows are the site process's business (shared image)."""
+    """Events to subscribers, inputs to their log by a thread; rows are the site process's business (shared image).
+
+    error: what ended the log, None while it is written; shown in the status.
+    """
 
     def __init__(self, inputs: InputLog) -> None:
         self._inputs = inputs
-        self._queue: deque[tuple[int, float, float, Sequence[tuple[int, int]], bytes]] = deque(maxlen=QUEUE)
-        self._put = self._taken = 0
+        self._queue: deque[tuple[int, float, float, Sequence[tuple[int, int]], bytes]] = deque()
+        self._lost = 0
         self._stop = threading.Event()
         self.listeners: list[Callable[[Event], None]] = []
-        self.error: OSError | None = None
+        self.error: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="inputs", daemon=True)
         self._thread.start()
 
     @property
     def dropped(self) -> int:
-        """Scans whose inputs were not logged, because the disk was too slow."""
-        return self._put - self._taken - len(self._queue)
+        """Scans whose inputs were not logged, because the disk was too slow or failed."""
+        return self._lost + (len(self._queue) if self.error is not None else 0)
 
     def row(self, utc: float, values: object, statuses: object) -> None:
         """Rows are read from the shared image by the site process."""
@@ -88,7 +91,10 @@ class LiveRecorder:
 
     def inputs(self, now_ns: int, utc: float, local: float, ran: Sequence[tuple[int, int]], posted: bytes) -> None:
         """Queue one line of the input log."""
-        self._put += 1
+        # a line tells what changed since the one before: after a gap nothing could be replayed, so the log ends there
+        if self.error is not None or self._lost or len(self._queue) >= QUEUE:
+            self._lost += 1
+            return
         self._queue.append((now_ns, utc, local, ran, posted))
 
     def close(self) -> None:
@@ -98,18 +104,17 @@ class LiveRecorder:
 
     def _run(self) -> None:
         try:
-            while not (self._stop.is_set() and not self._queue):
-                wrote = False
-                while self._queue:
-                    self._inputs.cycle(*self._queue.popleft())
-                    self._taken += 1
-                    wrote = True
-                if wrote:
-                    self._inputs.flush()
-                self._stop.wait(0.25)
-            self._inputs.close()
-        except OSError as error:
-            self.error = error  # shown in the status; control goes on without the log
+            with contextlib.closing(self._inputs):
+                while not (self._stop.is_set() and not self._queue):
+                    wrote = False
+                    while self._queue:
+                        self._inputs.cycle(*self._queue.popleft())
+                        wrote = True
+                    if wrote:
+                        self._inputs.flush()
+                    self._stop.wait(0.25)
+        except Exception as error:  # noqa: BLE001 - nobody sees a thread die: whatever it was goes into the status
+            self.error = error  # control goes on without the log
 
 
 class _Parking:
@@ -245,6 +250,7 @@ class ControlService:
 
     def _command(self, command: Command) -> dict[str, Any]:
         if command.verb == "status":
+            error = self.recorder.error
             return {
                 **self.side.status(),
                 "ticker": self.ticker.statistics(),
@@ -252,6 +258,7 @@ class ControlService:
                 "preferred": self._preferred,
                 "jobs": [asdict(job) for job in self.schedule.jobs()],
                 "inputs_dropped": self.recorder.dropped,
+                "inputs_error": None if error is None else f"{type(error).__name__}: {error}"[:1000],
             }
         if command.verb == "stop":
             self.stop(f"{command.user}: {command.reason}")

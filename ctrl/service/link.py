@@ -32,6 +32,9 @@ _BAD_LINES: Final = 5
 _BATCH: Final = 32  # messages of one client before it pauses, so that a flood is a small load
 _PAUSE_S: Final = 0.01
 _STUCK_S: Final = 5.0  # a client that takes nothing for so long is dropped
+_OPEN_REPLIES: Final = 16  # a server that owes so many hangs
+_TOLD: Final = 256  # refusals that a client remembers, since it sends the same profiles in each connection
+_SHOWN: Final = 120  # bytes of a line that cannot be decoded
 _WAITS_S: Final = (0.2, 0.4, 0.8, 1.6, 3.2, 5.0)
 
 
@@ -158,7 +161,7 @@ class LinkServer:
                 self._handle(decode(line), lines)
             except ValueError as error:
                 bad += isinstance(error, MessageError)
-                lines.put(_line("refused", False, error=str(error)[:1000]))
+                lines.put(_line("refused", False, error=_refusal(error, line)))
             count += 1
             await asyncio.sleep(_PAUSE_S if count % _BATCH == 0 else 0)
 
@@ -192,6 +195,12 @@ class LinkServer:
                     writer.write(line)
                     async with asyncio.timeout(_STUCK_S):
                         await writer.drain()
+
+
+def _refusal(error: ValueError, line: bytes) -> str:
+    """Why a line is refused. The reason for one that cannot be decoded does not name it: its beginning does."""
+    begins = f"; it begins {line[:_SHOWN].decode(errors='replace')}" if isinstance(error, MessageError) else ""
+    return str(error)[:800] + begins
 
 
 def _line(kind: str, ok: bool, /, **fields: Any) -> bytes:
@@ -230,19 +239,27 @@ class LinkClient:
 
     What waits while there is no connection: the newest profile of each tag, and the newest events. After each new
     connection every profile is sent again, since control may have started anew.
+
+    on_event: takes every event of control, and MESSAGE_REFUSED for each line that control could not use. clock: dates
+    the latter. on_link: told whether there is a connection.
     """
 
     def __init__(
-        self, path: Path, on_event: Callable[[Event], None], on_link: Callable[[bool], None] | None = None
+        self,
+        path: Path,
+        clock: Clock,
+        on_event: Callable[[Event], None],
+        on_link: Callable[[bool], None] | None = None,
     ) -> None:
         self._path = path
+        self._clock = clock
         self._on_event = on_event
         self._on_link = on_link or (lambda _: None)
         self._profiles: dict[str, bytes] = {}
         self._lines = _Lines()
         self._replies: deque[asyncio.Future[dict[str, Any]]] = deque()
         self._writer: asyncio.StreamWriter | None = None
-        self.refusals: deque[str] = deque(maxlen=100)
+        self._told: deque[str] = deque(maxlen=_TOLD)
 
     @property
     def dropped(self) -> int:
@@ -264,9 +281,15 @@ class LinkClient:
             self._lines.put(line)
 
     async def request(self, command: Command, timeout_s: float = 2.0) -> dict[str, Any]:
-        """The reply to a command. Raises LinkError without a connection or a reply within timeout_s of wall time."""
+        """The reply to a command. Raises LinkError without a connection or a reply within timeout_s of wall time.
+
+        Control that owes 16 replies hangs: the request is refused and the connection is given up and made again.
+        """
         if self._writer is None:
             raise LinkError("control is not connected")
+        if len(self._replies) >= _OPEN_REPLIES:
+            self._writer.transport.abort()  # wakes run()
+            raise LinkError(f"control owes {len(self._replies)} replies; connecting again")
         reply: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._replies.append(reply)
         self._writer.write(encode(command))
@@ -323,12 +346,19 @@ class LinkClient:
             message = decode(line)
             if isinstance(message, Event):
                 self._on_event(message)
-        elif reply["kind"] == "refused" or not self._replies:
-            self.refusals.append(str(reply.get("error", reply)))
+        elif reply["kind"] == "refused":
+            self._refused(str(reply.get("error", "no reason given")))
+        elif not self._replies:
+            raise MessageError("a reply that nobody waits for")  # which reply belongs to whom is not known any more
         else:
             waiting = self._replies.popleft()
             if not waiting.done():
                 waiting.set_result(reply)
+
+    def _refused(self, text: str) -> None:
+        if text not in self._told:
+            self._told.append(text)
+            self._on_event(Event(self._clock.utc(), "link", "MESSAGE_REFUSED", text, {}))
 
     def _lost(self, writer: asyncio.StreamWriter) -> None:
         self._writer = None

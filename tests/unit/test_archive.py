@@ -1,6 +1,7 @@
 """What a restart of control must know: the archive of writes, the wear budget; and what a step of the clock does."""
 
 import asyncio
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +16,10 @@ from ctrl.field import archive
 from ctrl.field.journal import Journal, Record
 from ctrl.loops.compile import compile_site
 from ctrl.messages import Event
-from ctrl.records.inputs import InputLog
+from ctrl.records.inputs import InputLog, InputReader
+from ctrl.service import control
 from ctrl.service.control import ControlService, LiveRecorder
+from ext import Image
 
 NOON = 1_520_337_600.0 + 43_200.0  # 2018-03-06 12:00 UTC
 SITE = Path("configs/minimal/site.yaml")
@@ -135,6 +138,30 @@ def test_without_a_wear_budget_nobody_reads_the_archive(tmp_path):
     journal = Journal(None, 4)
     side = minimal(tmp_path, "", journal)
     restore_wear(side, tmp_path)  # a folder: reading it would raise
+
+
+def test_the_input_log_ends_at_its_first_gap(tmp_path, monkeypatch):
+    monkeypatch.setattr(control, "QUEUE", 2)
+    went_on = threading.Event()
+
+    class Slow(InputLog):
+        def cycle(self, *line) -> None:
+            went_on.wait(10.0)
+            super().cycle(*line)
+
+    image = Image(1)
+    recorder = LiveRecorder(Slow(tmp_path / "inputs.log", {}))
+    for k in range(20):
+        recorder.inputs(k, NOON + k, 0.0, [], image.pending_log(k))
+    went_on.set()
+    while recorder._queue:
+        pass
+    recorder.inputs(20, NOON + 20, 0.0, [], image.pending_log(20))
+    recorder.close()
+    logged = [line.now_ns for line in InputReader(tmp_path / "inputs.log")]
+    assert logged == list(range(len(logged))), "what is logged has no gap"
+    assert recorder.dropped == 21 - len(logged) > 0
+    assert recorder.error is None
 
 
 def test_a_step_of_the_clock_is_doubted_until_a_time_service_is_back(tmp_path):

@@ -1,6 +1,11 @@
-"""Historian and input log: round trip, digest, bounded memory, damage, cost."""
+"""Historian and input log: round trip, digest, bounded memory, damage, cost; what their owners tell when one fails."""
 
+import argparse
+import asyncio
 import math
+import mmap
+import re
+import socket
 import sqlite3
 import struct
 import subprocess
@@ -15,14 +20,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ctrl.messages import Profile
+from ctrl.app import site_process
+from ctrl.app.control_side import build
+from ctrl.app.site_process import SiteService
+from ctrl.clock import PlantClock, VirtualClock, system_boot_ns
+from ctrl.config import load
+from ctrl.cycle import one_by_one
+from ctrl.field.journal import Journal
+from ctrl.loops.compile import compile_site
+from ctrl.messages import Command, Profile
 from ctrl.records import history as module
 from ctrl.records.history import BLOCK_ROWS, AsyncHistory, HistoryError, HistoryReader, HistoryWriter, TagMeta
-from ctrl.records.inputs import Cycle, InputLog, InputLogError, InputReader
-from ext import Image
+from ctrl.records.inputs import MAX_FRAME, Cycle, InputLog, InputLogError, InputReader
+from ctrl.service.control import ControlService, LiveRecorder
+from ext import Image, size_of
 
 TAGS = [TagMeta("furnace_temp", "degC", "float"), TagMeta("line_on", "", "bool")]
 T0 = 1_520_204_400.0
+SITE = Path("configs/minimal/site.yaml")
 
 
 def fill(path: Path, rows: int, flush_at: tuple[int, ...] = ()) -> str:
@@ -235,6 +250,172 @@ def test_a_broken_disk_is_an_error_not_a_hang(tmp_path, monkeypatch):
     recorder.row(T0 + 9, [0, 0], b"\x80\x80")  # control goes on
 
 
+@pytest.mark.parametrize("error", [sqlite3.OperationalError("disk I/O"), RuntimeError("a bug"), MemoryError("no room")])
+def test_whatever_ends_the_thread_is_there_to_be_seen(tmp_path, monkeypatch, error):
+    class Broken(HistoryWriter):
+        def event(self, _event):
+            raise error
+
+    monkeypatch.setattr(module, "HistoryWriter", Broken)
+    recorder = AsyncHistory(tmp_path / "h.db", TAGS, {})
+    assert recorder.error is None
+    recorder.event({"utc": T0})
+    with pytest.raises(HistoryError, match=f"recording stopped: {error}"):
+        recorder.close()
+    assert recorder.error is error
+
+
+# ---------------------------------------------------------------- the site process, owner of the historian
+
+
+class Looks:
+    """The image's reader, which counts how often it is asked."""
+
+    def __init__(self, reader) -> None:
+        self.reader, self.count = reader, 0
+
+    def snapshot(self, tries):
+        self.count += 1
+        return self.reader.snapshot(tries)
+
+
+async def shows(_source, _host, _port, stop) -> None:
+    await stop.wait()
+
+
+async def until(condition) -> None:
+    for _ in range(2000):
+        if condition():
+            return
+        await asyncio.sleep(0.002)
+    raise AssertionError("did not happen")
+
+
+def site_service(folder: Path, port: int = 0) -> SiteService:
+    site = load(SITE)
+    bundle = compile_site(site)
+    slots = max(bundle.manifest["slots"].values()) + 1
+    memory = mmap.mmap(-1, size_of(slots))
+    Image(slots, memory)
+    clock = PlantClock(system_boot_ns(), T0, 100.0)  # looks at the image every 2.5 ms
+    arguments = argparse.Namespace(record=str(folder), runtime=str(folder), port=port)
+    return SiteService(site, bundle, clock, memory, arguments)
+
+
+def full_disk(monkeypatch) -> None:
+    class Full(HistoryWriter):
+        def event(self, _event):
+            raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(module, "HistoryWriter", Full)
+
+
+def run_site(folder: Path, port: int = 0, use=None) -> SiteService:
+    async def run() -> SiteService:
+        service = site_service(folder, port)
+        service._reader = Looks(service._reader)
+        running = asyncio.create_task(service.run())
+        if use is not None:
+            await use(service)
+            service.stop.set()
+        async with asyncio.timeout(20):
+            await running
+        return service
+
+    return asyncio.run(run())
+
+
+def test_site_tells_once_that_the_historian_has_failed_and_still_writes_its_kpis(tmp_path, monkeypatch, capsys):
+    full_disk(monkeypatch)
+    monkeypatch.setattr(site_process, "serve_page", shows)
+
+    async def use(service):
+        service.history.event({"utc": T0})
+        await until(lambda: service.page.events)
+        looks = service._reader.count
+        await until(lambda: service._reader.count > looks + 3)
+
+    service = run_site(tmp_path, use=use)
+    assert [(e.source, e.event) for e in service.page.events] == [("history", "HISTORY_FAILED")]
+    assert service.page.events[0].text == "recording stopped: database or disk is full"
+    assert capsys.readouterr().err == "site: HISTORY_FAILED: recording stopped: database or disk is full\n"
+    assert (tmp_path / "kpis.json").is_file()
+
+
+def test_a_historian_that_fails_with_the_last_records_is_told_at_the_end(tmp_path, monkeypatch, capsys):
+    class Full(HistoryWriter):
+        def close(self):
+            raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(module, "HistoryWriter", Full)
+    monkeypatch.setattr(site_process, "serve_page", shows)
+
+    async def use(service):
+        await until(lambda: service._reader.count > 1)
+
+    service = run_site(tmp_path, use=use)
+    assert [e.event for e in service.page.events] == ["HISTORY_FAILED"]
+    assert "disk is full" in capsys.readouterr().err
+    assert (tmp_path / "kpis.json").is_file()
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_kpis_that_cannot_be_written_are_an_error_unless_there_are_no_records(tmp_path, monkeypatch, capsys, recorded):
+    def kpis(*_):
+        raise OSError("no space left")
+
+    if not recorded:
+        full_disk(monkeypatch)
+    monkeypatch.setattr(site_process, "run_kpis", kpis)
+    monkeypatch.setattr(site_process, "serve_page", shows)
+
+    async def use(service):
+        service.history.event({"utc": T0})
+        await until(lambda: service._reader.count > 1)
+
+    if recorded:
+        with pytest.raises(OSError, match="no space left"):
+            run_site(tmp_path, use=use)
+        assert capsys.readouterr().err == ""
+    else:
+        run_site(tmp_path, use=use)
+        assert "site: no KPIs: no space left" in capsys.readouterr().err
+
+
+def test_a_page_that_fails_ends_site_in_order_and_with_its_error(tmp_path, monkeypatch):
+    async def fails(_source, _host, _port, _stop):
+        raise ValueError("no such page")
+
+    monkeypatch.setattr(site_process, "serve_page", fails)
+    with pytest.raises(ValueError, match="no such page"):
+        run_site(tmp_path)
+    assert (tmp_path / "kpis.json").is_file()
+
+
+def test_a_taken_port_ends_site_in_order_and_is_named(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(OSError, match=re.escape(f"port {port}")):
+            run_site(tmp_path, port)
+    assert (tmp_path / "kpis.json").is_file()
+
+
+def test_when_two_parts_of_site_fail_neither_error_is_lost(tmp_path, monkeypatch):
+    async def fails(_source, _host, _port, stop):
+        await stop.wait()
+        raise ValueError("no such page")
+
+    async def use(service):
+        service._reader = None  # sample() fails with its first look
+        await service.stop.wait()
+
+    monkeypatch.setattr(site_process, "serve_page", fails)
+    with pytest.raises(ExceptionGroup) as failed:
+        run_site(tmp_path, use=use)
+    assert {type(error) for error in failed.value.exceptions} == {AttributeError, ValueError}
+    assert (tmp_path / "kpis.json").is_file()
+
+
 # ---------------------------------------------------------------- input log
 
 PROFILE = Profile("market.day_ahead", "EUR/MWh", ((T0, 80.0),), T0 + 3600, 0x80, "market", "1", "", T0)
@@ -326,3 +507,35 @@ def test_a_scan_that_posts_the_same_again_is_small_and_comes_back_whole(tmp_path
     assert third.posts[3] == (3, 3.5, 0x80, 30)
     assert third.posts[7] == (7, 0.0, 0x80, 30)
     assert len(third.posts) == 100
+
+
+@pytest.mark.parametrize(
+    ("tasks", "posts", "error"),
+    [
+        (((70_000, 1),), b"", "error: .* 65535"),  # struct.error, whose words change with the version of Python
+        ((), bytes(MAX_FRAME), f"InputLogError: a frame of {MAX_FRAME + 26} bytes; at most {MAX_FRAME}"),
+    ],
+)
+def test_a_failure_of_the_input_log_is_in_the_status_and_leaves_what_was_logged(tmp_path, tasks, posts, error):
+    recorder = LiveRecorder(InputLog(tmp_path / "in.log", {}))
+    side = build(
+        compile_site(load(SITE)),
+        clock=VirtualClock(T0),
+        transport=lambda _: None,
+        gather=one_by_one,
+        recorder=recorder,
+        journal=Journal(None, 4),
+    )
+    nothing = struct.pack("<III", 0, 0, 0)
+
+    async def use() -> None:
+        service = ControlService(side, recorder, socket=tmp_path / "s", archive=tmp_path / "w", period_s=1.0)
+        status = Command("status", "", "eva", "")
+        recorder.inputs(1, T0, 0.0, ((0, 1),), nothing)
+        assert service._command(status)["inputs_error"] is None
+        recorder.inputs(2, T0 + 1, 0.0, tasks, posts)
+        await asyncio.to_thread(recorder.close)
+        assert re.fullmatch(error, service._command(status)["inputs_error"])
+
+    asyncio.run(use())
+    assert list(InputReader(tmp_path / "in.log")) == [Cycle(1, T0, 0.0, ((0, 1),), ())]

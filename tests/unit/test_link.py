@@ -137,22 +137,55 @@ def test_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_profiles_and_events_cross_and_a_refused_one_comes_back(tmp_path: Path) -> None:
     async def use(control: Control, path: Path) -> None:
         events: list[Event] = []
-        client = LinkClient(path, events.append)
+        client = LinkClient(path, VirtualClock(77.0), events.append)
         task = asyncio.create_task(client.run())
         await until(lambda: client.connected)
         client.send(profile())
         client.send(event(7))
         client.send(profile("nobody"))
-        await until(lambda: len(control.got) == 2 and bool(client.refusals))
+        await until(lambda: len(control.got) == 2 and bool(events))
         assert control.got == [profile(), event(7)]
-        assert "nobody" in client.refusals[0]
+        assert events == [Event(77.0, "link", "MESSAGE_REFUSED", "nobody is not a declared feed or offer", {})]
         assert (await client.request(STATUS))["state"] == "armed"
         control.server.publish(event(1))
-        await until(lambda: bool(events))
-        assert events == [event(1)]
+        await until(lambda: len(events) == 2)
+        assert events[1] == event(1)
         task.cancel()
 
     serve(tmp_path, use)
+
+
+def test_a_profile_that_control_cannot_decode_is_told_once_with_its_beginning(tmp_path: Path) -> None:
+    path = tmp_path / "control.sock"
+    events: list[Event] = []
+
+    def backwards(id: str) -> Profile:
+        return Profile("plan.q", "kW", ((9.0, 1.0), (0.0, 1.0)), 900.0, 0x80, "plan", id, "", 0.0)
+
+    async def run() -> None:
+        client = LinkClient(path, VirtualClock(0.0), events.append)
+        client.send(backwards("run 41"))
+        task = asyncio.create_task(client.run())
+        for n in range(1, 3):
+            control = Control(path)
+            await control.server.start()
+            await until(lambda: client.connected)
+            await client.request(STATUS)
+            assert len(events) == 1, "the new connection sends it again; that is no news"
+            if n == 2:
+                client.send(backwards("run 42"))
+                await until(lambda: len(events) == 2)
+            assert control.got == []
+            await control.server.close()
+            await until(lambda: not client.connected)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(run())
+    assert [e.event for e in events] == ["MESSAGE_REFUSED"] * 2
+    for e, id in zip(events, ("run 41", "run 42"), strict=True):
+        assert e.text.startswith('steps are not in ascending time; it begins {"id":"' + id)
+        assert len(e.text) < 250
 
 
 def test_the_client_comes_back_and_sends_the_newest_of_each_tag_again(tmp_path: Path) -> None:
@@ -160,7 +193,7 @@ def test_the_client_comes_back_and_sends_the_newest_of_each_tag_again(tmp_path: 
     links: list[bool] = []
 
     async def run() -> None:
-        client = LinkClient(path, lambda _: None, links.append)
+        client = LinkClient(path, VirtualClock(0.0), lambda _: None, links.append)
         client.send(profile("a", 1.0))
         client.send(profile("a", 2.0, 1.0))
         client.send(profile("b", 3.0))
@@ -192,7 +225,7 @@ def test_a_request_whose_connection_goes_fails_at_once(tmp_path: Path) -> None:
             writer.close()
 
         server = await asyncio.start_unix_server(deaf, path)
-        client = LinkClient(path, lambda _: None)
+        client = LinkClient(path, VirtualClock(0.0), lambda _: None)
         task = asyncio.create_task(client.run())
         await until(lambda: client.connected)
         with pytest.raises(LinkError, match="within"):
@@ -200,6 +233,66 @@ def test_a_request_whose_connection_goes_fails_at_once(tmp_path: Path) -> None:
         with pytest.raises(LinkError, match="lost"):
             await client.request(STATUS, 5.0)
         task.cancel()
+        server.close()
+
+    asyncio.run(run())
+
+
+def test_control_that_hangs_is_given_up_after_sixteen_open_replies(tmp_path: Path) -> None:
+    links: list[bool] = []
+
+    async def run() -> None:
+        path = tmp_path / "x.sock"
+        lines: list[list[bytes]] = []
+
+        async def hangs(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            lines.append([])
+            while line := await reader.readline():
+                lines[-1].append(line)
+            writer.close()
+
+        server = await asyncio.start_unix_server(hangs, path)
+        client = LinkClient(path, VirtualClock(0.0), lambda _: None, links.append)
+        task = asyncio.create_task(client.run())
+        await until(lambda: client.connected)
+        for _ in range(14):  # requests that nobody waits for any more, beside the subscription and one that waits
+            with pytest.raises(LinkError, match="within"):
+                await client.request(STATUS, 0.001)
+        waits = asyncio.create_task(client.request(STATUS, 5.0))
+        await asyncio.sleep(0)
+        with pytest.raises(LinkError, match="owes 16 replies"):
+            await client.request(STATUS, 5.0)
+        with pytest.raises(LinkError, match="lost"):
+            await waits
+        await until(lambda: links == [True, False, True])
+        with pytest.raises(LinkError, match="within"):
+            await client.request(STATUS, 0.001)
+        await until(lambda: [len(n) for n in lines] == [16, 2])
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        server.close()
+
+    asyncio.run(run())
+
+
+def test_a_reply_that_nobody_waits_for_ends_the_connection(tmp_path: Path) -> None:
+    links: list[bool] = []
+
+    async def run() -> None:
+        path = tmp_path / "x.sock"
+
+        async def talks(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readline()
+            writer.write(b'{"kind":"reply","ok":true}\n' * (2 if links == [True] else 1))
+            await reader.read()
+            writer.close()
+
+        server = await asyncio.start_unix_server(talks, path)
+        client = LinkClient(path, VirtualClock(0.0), lambda _: None, links.append)
+        task = asyncio.create_task(client.run())
+        await until(lambda: links == [True, False, True])
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
         server.close()
 
     asyncio.run(run())

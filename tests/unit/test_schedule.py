@@ -299,25 +299,70 @@ class SteppedClock(clocks.LiveClock):
         return self._wall.utc()
 
 
+class Hand(clocks.LiveClock):
+    """Clocks of a machine, moved by hand. pauses: s that pass just before the n-th reading from now on, by n."""
+
+    def __init__(self) -> None:
+        self.now, self._boot_ns, self._readings = T0, 10**12, 0
+        self.pauses: dict[int, float] = {}
+
+    def utc(self) -> float:
+        self._read()
+        return self.now
+
+    def boot_ns(self) -> int:
+        self._read()
+        return self._boot_ns
+
+    def go_on(self, seconds: float) -> None:
+        self.now += seconds
+        self._boot_ns += round(seconds * 1e9)
+
+    def pause(self, pauses: dict[int, float]) -> None:
+        self.pauses, self._readings = dict(pauses), 0
+
+    def _read(self) -> None:
+        self.go_on(self.pauses.pop(self._readings, 0.0))
+        self._readings += 1
+
+
+def give_time(monkeypatch: pytest.MonkeyPatch, machine: Wall | Hand) -> None:
+    class Given(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> "Given":
+            return datetime.fromtimestamp(machine.utc(), tz)  # type: ignore[return-value]
+
+    monkeypatch.setattr(apscheduler.schedulers.base, "datetime", Given)
+    monkeypatch.setattr(apscheduler.executors.base, "datetime", Given)
+
+
 @pytest.fixture
 def wall(monkeypatch: pytest.MonkeyPatch) -> Wall:
     wall = Wall()
-
-    class Shifted(datetime):
-        @classmethod
-        def now(cls, tz: tzinfo | None = None) -> "Shifted":
-            return datetime.now(tz) + timedelta(seconds=wall.offset)  # type: ignore[return-value]
-
-    monkeypatch.setattr(apscheduler.schedulers.base, "datetime", Shifted)
-    monkeypatch.setattr(apscheduler.executors.base, "datetime", Shifted)
+    give_time(monkeypatch, wall)
     return wall
 
 
-def live(clock: clocks.Clock, use: Callable[[LiveSchedule], object], wall: Wall | None = None) -> list[Event]:
+@pytest.fixture
+def hand(monkeypatch: pytest.MonkeyPatch) -> Hand:
+    hand = Hand()
+    give_time(monkeypatch, hand)
+    return hand
+
+
+async def look(schedule: LiveSchedule) -> None:
+    """Let the scheduler look at its clocks and run what is due by them."""
+    schedule._scheduler.wakeup()
+    for _ in range(10):  # a step found in this round makes another one
+        await asyncio.sleep(0)
+
+
+def live(clock: clocks.Clock, use: Callable[[LiveSchedule], object], wall: Wall | Hand | None = None) -> list[Event]:
     events: list[Event] = []
 
     async def run() -> None:
-        schedule = LiveSchedule(clock, wall=wall.utc if wall else clocks.system_utc)
+        boot = wall.boot_ns if isinstance(wall, Hand) else clocks.system_boot_ns
+        schedule = LiveSchedule(clock, wall=wall.utc if wall else clocks.system_utc, boot=boot)
         schedule.subscribe(events.append)
         schedule.start()
         result = use(schedule)
@@ -340,7 +385,8 @@ def test_live_and_virtual_runs_have_the_same_dates_at_plant_speed() -> None:
         schedule.start()
         for id, rule in rules:
             schedule.add(id, lambda: None, rule, misfire_grace_s=60)
-        await clocks.sleep_until(clock, start + 290)
+        while (left := start + 270 - clock.utc()) > 0.0:  # 23 s, 38 ms of the machine, before the next date
+            await asyncio.sleep(left / clock.speed)
         await schedule.close()
 
     asyncio.run(run())
@@ -348,7 +394,7 @@ def test_live_and_virtual_runs_have_the_same_dates_at_plant_speed() -> None:
     virtual = ClockedScheduler(clocks.VirtualClock(start), lambda id, due: simulated.append((id, due)))
     for id, rule in rules:
         virtual.add(id, lambda: None, rule, misfire_grace_s=60)
-    virtual.run_until(start + 290)
+    virtual.run_until(start + 270)
     assert sorted(log) == sorted(simulated)
     assert len(log) == 7
 
@@ -400,7 +446,104 @@ def test_a_small_step_back_does_not_repeat_a_date_and_a_jump_over_one_runs_it_on
         assert schedule.jobs()[0].missed == 3
 
     events = live(clock, use, wall)
-    assert [e.event for e in events if e.event == "job_missed"] == ["job_missed"]
+    assert [e.event for e in events if e.source == "hourly"] == ["job_missed"]
+
+
+def test_a_date_that_a_long_step_back_repeats_is_a_run_of_its_own(hand: Hand) -> None:
+    hourly: list[float] = []
+
+    async def use(schedule: LiveSchedule) -> None:
+        schedule.add("hourly", lambda: hourly.append(hand.now - T0), Cron("0 * * * *"), misfire_grace_s=120)
+        hand.go_on(3600)
+        await look(schedule)
+        hand.now -= 2400  # more than half the time to the next date: the date comes again, to the microsecond
+        await look(schedule)
+        assert schedule.jobs()[0].next_run_utc == T0 + 3600
+        hand.go_on(2400)
+        await look(schedule)
+        assert schedule.jobs()[0].next_run_utc == T0 + 7200
+        hand.go_on(3600)
+        await look(schedule)
+        assert (schedule.jobs()[0].runs, schedule.jobs()[0].missed) == (3, 0)
+
+    assert [e.event for e in live(hand, use, hand)] == ["clock_step"]
+    assert hourly == [3600, 3600, 7200]
+
+
+@pytest.mark.parametrize("step", [3660.0, -3660.0])
+def test_a_step_between_the_pick_of_a_run_and_the_run_is_not_lateness(hand: Hand, step: float) -> None:
+    steps = [step]
+
+    def set_clock() -> None:
+        hand.now += steps.pop() if steps else 0.0
+
+    async def use(schedule: LiveSchedule) -> None:
+        schedule.add("a", set_clock, Every(1.0), misfire_grace_s=9)
+        schedule.add("b", lambda: None, Every(1.0), misfire_grace_s=9)
+        hand.go_on(1.0)
+        await look(schedule)  # both are picked; a sets the clock; b begins
+        await look(schedule)
+        hand.go_on(1.0)
+        await look(schedule)
+        assert [(job.runs, job.missed) for job in schedule.jobs()] == [(2, 0), (2, 0)]
+
+    assert [e.event for e in live(hand, use, hand)] == ["clock_step"]
+
+
+def test_a_run_that_waits_behind_another_job_beyond_its_grace_is_missed_and_counted_once(hand: Hand) -> None:
+    blocks = [10.0]
+
+    async def use(schedule: LiveSchedule) -> None:
+        schedule.add("a", lambda: hand.go_on(blocks.pop() if blocks else 0.0), Every(1.0), misfire_grace_s=5)
+        schedule.add("b", lambda: None, Every(1.0), misfire_grace_s=5)
+        hand.go_on(1.0)
+        await look(schedule)
+        assert [(job.runs, job.missed) for job in schedule.jobs()] == [(1, 0), (0, 1)]
+        await look(schedule)  # of the dates 2 .. 11 s the last one is run
+        assert [(job.runs, job.missed) for job in schedule.jobs()] == [(2, 9), (1, 10)]
+
+    events = live(hand, use, hand)
+    assert [(e.source, e.event) for e in events] == [("b", "job_missed"), ("a", "job_missed")]
+    assert events[0].data["late_s"] == 10.0
+
+
+@pytest.mark.parametrize(
+    "pauses",
+    [
+        *({n: 0.6} for n in range(5)),
+        {1: 0.6, 6: 0.6, 11: 0.6, 16: 0.6},  # one in each attempt but the last
+        {1: 0.6, 6: 0.6, 11: 0.1, 16: 0.6, 21: 0.6},  # one in each attempt: the closest readings count
+    ],
+)
+@pytest.mark.parametrize("step", [0.0, 5.0])
+def test_a_pause_between_two_readings_of_the_clocks_is_not_a_step(
+    hand: Hand, pauses: dict[int, float], step: float
+) -> None:
+    async def use(schedule: LiveSchedule) -> None:
+        schedule.add("hourly", lambda: None, Cron("0 * * * *"), misfire_grace_s=120)
+        hand.now += step
+        hand.pause(pauses)
+        await look(schedule)
+        assert hand.pauses == {}, "all have come to pass"
+
+    events = live(hand, use, hand)
+    assert [e.event for e in events] == ["clock_step"] * (step > 0.0)
+    for event in events:
+        assert event.data["step_s"] == pytest.approx(step, abs=0.11)
+        assert event.data["plant_step_s"] == pytest.approx(step, abs=0.11)
+
+
+def test_clocks_that_never_can_be_read_at_once_do_not_hold_the_scheduler(hand: Hand) -> None:
+    runs: list[int] = []
+
+    async def use(schedule: LiveSchedule) -> None:
+        schedule.add("tick", lambda: runs.append(1), Every(60.0), misfire_grace_s=30)
+        hand.go_on(60.0)
+        hand.pause(dict.fromkeys(range(1000), 0.02))
+        await look(schedule)
+
+    assert live(hand, use, hand) == []
+    assert runs == [1]
 
 
 def test_an_overrun_is_counted_and_never_queued() -> None:
