@@ -1,7 +1,8 @@
 """Economic dispatch: on/off decisions by MILP when a commitment is due, all the rest by an LP kept hot in between.
 
 Quality of a plan: optimal -> relaxed (naming what, by how much) -> last plan shifted -> failed. Nothing a solver does
-raises; a plan that its own replay refutes is not offered.
+raises; a plan that its own replay refutes is not offered. A search for on/off decisions that was cut short leaves its
+mark on every plan that follows them.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ class Dispatch:
         self._lp = HotLp(spec.solver, self._limit)
         self._committed: tuple[tuple[float, int], ...] = ()
         self._committed_at: float | None = None
+        self._cut_short = ""  # what the decisions in force lack, in plain words
         self._last: Plan | None = None
         self._count = 0
 
@@ -63,12 +65,13 @@ class Dispatch:
         outcome, why = self._solve(case, commit)
         if outcome is None:
             return self._shifted(ident, state, inputs, why)
-        plan = self._describe(ident, case, outcome, inputs)
+        cut = self._lacks(outcome.solved) if outcome.solved.committed else self._cut_short
+        plan = self._describe(ident, case, outcome, inputs, cut)
         wrong = check(plan, self.spec, state, inputs)
         if wrong:
             return self._shifted(ident, state, inputs, replace(why, stopped_by=f"refuted: {wrong[0]}"))
         if outcome.solved.committed:
-            self._committed_at = state.utc
+            self._committed_at, self._cut_short = state.utc, cut
         self._committed = tuple(zip(case.grid.block_start.tolist(), outcome.on.tolist(), strict=True))
         self._last = plan
         return plan
@@ -88,17 +91,18 @@ class Dispatch:
 
     def _attempt(self, case: Case, problem: Problem, kept: Ints | None, anew: bool) -> tuple[_Outcome | None, Solved]:
         milp = Answer(None, 0.0, 0, 0, 0.0, "optimal")
-        on = kept
+        on, decided = kept, False
         if anew:
             milp = solve_milp(_milp_of(case, problem), self.spec.solver, _start(case, kept), self._limit)
             if milp.infeasible or (milp.x is None and milp.stopped_by == "time limit"):
                 return None, _solved(milp, milp, committed=True)
             if milp.x is not None:
-                on = whole(milp.x[problem.layout.of("on")])
+                on, decided = whole(milp.x[problem.layout.of("on")]), True
         if on is None or not _possible(on, case):
             return None, _solved(milp, milp, committed=anew)
         lp = self._solve_lp(fixed_on(problem, on, case.state.line_on), case)
-        solved = _solved(milp, lp, committed=anew)
+        # a search that found nothing has decided nothing: what was kept is no new commitment
+        solved = replace(_solved(milp, lp, committed=decided), owed=anew and not decided)
         return (None if lp.x is None else _Outcome(lp.x, on, solved)), solved
 
     def _solve_lp(self, problem: Problem, case: Case) -> Answer:
@@ -129,8 +133,24 @@ class Dispatch:
         at = np.searchsorted(starts, case.grid.block_start, side="right") - 1
         return np.asarray(values[np.maximum(at, 0)])
 
-    def _describe(self, ident: str, case: Case, outcome: _Outcome, inputs: PlanInputs) -> Plan:
+    def _lacks(self, solved: Solved) -> str:
+        """What a new commitment lacks, in plain words: its search ended before the gap asked for. Empty: nothing."""
+        asked = self.spec.solver.gap
+        if solved.stopped_by == "optimal" or solved.gap <= asked:
+            return ""
+        # without any bound on the cost the gap is no number, and counts as 1
+        gap = f"{100 * solved.gap:.2f} %" if solved.gap < 1.0 else "100 % or more"
+        return (
+            f"on/off decisions: search stopped by {solved.stopped_by} at a gap of {gap}, {100 * asked:.2f} % asked for"
+        )
+
+    def _describe(self, ident: str, case: Case, outcome: _Outcome, inputs: PlanInputs, cut: str) -> Plan:
         state, relaxed = case.state, relaxed_of(case, outcome.x, inputs)
+        doubts = [cut] if cut else []
+        if outcome.solved.owed:
+            doubts.append(
+                f"on/off decisions: search stopped by {outcome.solved.stopped_by} without any, the last ones are kept"
+            )
         # what breaks the connection's limit first: it is what people must act on
         told = sorted(relaxed, key=lambda r: not r.what.startswith("import"))
         words = "; ".join(f"{r.what} by {r.amount:.2f} {r.unit}" for r in told[:5])
@@ -143,10 +163,10 @@ class Dispatch:
             steps=steps_of(case, outcome.x, reasons_of(case, outcome.x, inputs)),
             costs=costs_of(case, outcome.x),
             relaxed=relaxed,
-            substitutes=(*inputs.substitutes(-np.inf, state.utc + self.spec.valid_s), *inputs.notes),
+            substitutes=(*inputs.substitutes(-np.inf, state.utc + self.spec.valid_s), *inputs.notes, *doubts),
             outlook=inputs.substitutes(state.utc + self.spec.valid_s, np.inf),
             solved=outcome.solved,
-            message=f"relaxed: {words}" if relaxed else "optimal",
+            message="; ".join((f"relaxed: {words}" if relaxed else "optimal", *inputs.remarks)),
         )
 
     def _shifted(self, ident: str, state: PlanState, inputs: PlanInputs, why: Solved) -> Plan:

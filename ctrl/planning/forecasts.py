@@ -187,11 +187,13 @@ def weekday_profile(
     """Trimmed mean of the same weekday and local time of the last `weeks` weeks, from the step of `now` to `until`.
 
     trim: share cut off at each end, at least one value when there are three or more. A slot without a past takes the
-    mean of that time on workdays or on weekends, then of that time, then of everything. Raises ValueError without any
-    history.
+    mean of that time on workdays or on weekends, then of that time, then of everything: from the first such slot on the
+    result is a substitute. It is one throughout while the history begins less than `weeks` ago. Raises ValueError
+    without any history.
     """
     times, values = history
-    recent = (times >= now - weeks * 7 * 86400) & (times < now)
+    span = weeks * 7 * 86400
+    recent = (times >= now - span) & (times < now)
     if not recent.any():
         raise ValueError("weekday_profile: no history")
     zone = ZoneInfo(timezone)
@@ -203,13 +205,19 @@ def weekday_profile(
         for kind in _KINDS
     ]
     starts = np.arange(now // step_s * step_s, until, step_s).tolist()
-    steps = []
+    steps: list[tuple[float, float]] = []
+    since: float | None = None
+    note = ""
     for start in starts:
         row = (*_slot(start, zone, step_s), 0.0)
-        steps.append(
-            (start, next(table[kind(row)] for kind, table in zip(_KINDS, tables, strict=True) if kind(row) in table))
-        )
-    return Curve(tuple(steps), starts[-1] + step_s, f"weekday_profile of {weeks} weeks")
+        rung = next(i for i, kind in enumerate(_KINDS) if kind(row) in tables[i])
+        steps.append((start, tables[rung][_KINDS[rung](row)]))
+        if rung > 0 and since is None:
+            when = f"{datetime.fromtimestamp(start, zone):%a %H:%M}"
+            since, note = start, f"no past of {when}, mean of {_INSTEAD[rung - 1]} from then on"
+    if times[0] > now - span + step_s:  # a whole history may begin anywhere in its first step
+        since, note = starts[0], f"{(now - times[0]) / 86400:.1f} d of history, {weeks * 7} d are wanted"
+    return Curve(tuple(steps), starts[-1] + step_s, f"weekday_profile of {weeks} weeks", since, note)
 
 
 def load_margin(
@@ -256,6 +264,7 @@ def _all(_: _Row) -> tuple[int, ...]:
 
 
 _KINDS: Final = (_by_weekday, _by_workday, _by_time, _all)
+_INSTEAD: Final = ("that time on workdays or weekends", "that time on all days", "everything")
 
 
 def _slot(utc: float, zone: ZoneInfo, step_s: int) -> tuple[int, int]:

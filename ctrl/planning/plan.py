@@ -67,6 +67,7 @@ class Solved:
     """Work of the solver. committed: on/off was decided anew; gap: relative, of that decision.
 
     stopped_by: why it ended. objective: of the last LP, EUR, with the prices of what is relaxed and of ties.
+    owed: on/off was to be decided anew, the search found nothing, and the last decisions were kept.
     """
 
     committed: bool
@@ -75,13 +76,15 @@ class Solved:
     gap: float
     stopped_by: str
     objective: float
+    owed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What to do from `utc` s on, until `valid_until` s; a failed plan has no steps. Costs are those of the steps.
 
-    substitutes: inputs that stand in for something better while the plan is valid; outlook: those that begin later.
+    substitutes: what stands in for something better while the plan is valid, inputs and on/off decisions; outlook:
+    inputs that do so later.
     """
 
     id: str

@@ -32,18 +32,19 @@ Read = Callable[[str], tuple[float, int]]
 """tag -> (value, status)"""
 
 SLOT_S: Final = 900.0
-KEEP_SLOTS: Final = 96 * 7 * 9  # nine weeks of quarter hours
+WEEK_SLOTS: Final = 96 * 7
+KEEP_WEEKS: Final = 9  # of the past, at least
 STOCK_OFF_T: Final = 2.0  # t between planned and real stock that count as an event
 GROWN_T: Final = 0.01  # t by which an order grows that count as a change
 LATE_IN_WINDOW: Final = 0.9  # a window average is taken as the window's once this share of it has passed
 
 
 class Past:
-    """Quarter-hour means of one tag. Samples come by `add`; older history can be put in front."""
+    """Quarter-hour means of one tag, of the last `weeks`. Samples come by `add`; older history can be put in front."""
 
-    def __init__(self) -> None:
-        self.times: deque[float] = deque(maxlen=KEEP_SLOTS)
-        self.values: deque[float] = deque(maxlen=KEEP_SLOTS)
+    def __init__(self, weeks: int) -> None:
+        self.times: deque[float] = deque(maxlen=weeks * WEEK_SLOTS)
+        self.values: deque[float] = deque(maxlen=weeks * WEEK_SLOTS)
         self._slot, self._sum, self._n = -1.0, 0.0, 0
 
     def seed(self, times: Sequence[float], values: Sequence[float]) -> None:
@@ -67,12 +68,12 @@ class Past:
         return np.array(self.times), np.array(self.values)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Line:
-    """What the line does and since when."""
+    """What the line does and since when it was seen to do so, utc s."""
 
-    on: bool = False
-    since: float = 0.0
+    on: bool
+    since: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +111,12 @@ class Planner:
             for source, part in site.sources.items()
             for feed, spec in part.feeds.items()
         }
-        self.past = {tag: Past() for tag in (self.tags.base_load, self.tags.pv, self.tags.price) if tag is not None}
-        self._line = _Line(since=-1e9)
+        weeks = max(KEEP_WEEKS, self.config.forecasts.base_load.weeks)
+        tags = (self.tags.base_load, self.tags.pv, self.tags.price)
+        self.past = {tag: Past(weeks) for tag in tags if tag is not None}
+        self._line: _Line | None = None  # None: not seen yet
         self._peak, self._month = 0.0, (0, 0)
+        self._windows: set[int] = set()  # billing windows of the month that the peak is known from
         self._loop = next(
             (n for n, p in site.loops.items() if isinstance(p, RateControl) and p.setpoint.from_ == f"{name}.rate"),
             None,
@@ -154,10 +158,17 @@ class Planner:
         if known is not None:
             self.past[self.tags.price].add(utc, known)
         if self._loop is not None:
-            on = self._read(f"{self._loop}.run")[0] > 0.5
-            if on != self._line.on:
-                self._line = _Line(on, utc)
+            run, status = self._read(f"{self._loop}.run")
+            if is_usable(status):
+                self._line = self._seen(on=run > 0.5, utc=utc)
         self._watch_peak(utc)
+
+    def _seen(self, *, on: bool, utc: float) -> _Line:
+        """The line as it was seen at `utc` s. It runs or stands at least since then: what was before is not known.
+
+        A state that is there again after its tag was bad is taken to have lasted.
+        """
+        return self._line if self._line is not None and self._line.on == on else _Line(on, utc)
 
     def _watch_peak(self, utc: float) -> None:
         if self.tags.measured_peak is None:
@@ -165,10 +176,13 @@ class Planner:
         month = _month(utc, self.spec.timezone)
         if month != self._month:
             self._month, self._peak = month, 0.0
+            self._windows.clear()
         average, status = self._read(self.tags.measured_peak)
-        elapsed, _ = self._read(f"{self.tags.measured_peak}.elapsed")
-        if is_usable(status) and elapsed >= LATE_IN_WINDOW * self.spec.prices.window_s:
+        elapsed, elapsed_status = self._read(f"{self.tags.measured_peak}.elapsed")
+        length = self.spec.prices.window_s
+        if is_usable(status) and is_usable(elapsed_status) and elapsed >= LATE_IN_WINDOW * length:
             self._peak = max(self._peak, average)
+            self._windows.add(round((utc - elapsed) / length))
 
     # ------------------------------------------------------------------------------------------------- what goes out
     def run(self, utc: float) -> tuple[Plan, tuple[Profile, ...]]:
@@ -195,7 +209,7 @@ class Planner:
         self.plans += 1
         found = plan.status in ("optimal", "relaxed")
         self.commits += int(found and plan.solved.committed)
-        self._owed = plan.solved.committed and not found
+        self._owed = plan.solved.owed or (plan.solved.committed and not found)
         return plan, offers(plan, self.spec)
 
     def _drifted(self, state: PlanState) -> bool:
@@ -207,35 +221,56 @@ class Planner:
     def state(self, utc: float) -> PlanState:
         """The plant now, from its tags. Raises ValueError naming a tag that is bad and has no substitute."""
         stock = self._stock()
+        line, rate = self._line_now(utc)
         average, elapsed = self._window(utc)
         return PlanState(
             utc=utc,
             soc=self._usable(self.tags.soc) if self.tags.soc else 0.0,
             stock=max(stock, 0.0),
             backlog=0.0,
-            line_on=self._line.on,
-            line_minutes=max(0.0, (utc - self._line.since) / 60.0),
-            rate=self._read(f"{self._loop}.out")[0] if self._loop is not None and self._line.on else 0.0,
+            line_on=line.on,
+            line_minutes=max(0.0, (utc - line.since) / 60.0),
+            rate=rate,
             month_peak=self._peak,
             window_energy=max(0.0, average) * elapsed / 3600.0,
             window_elapsed=elapsed,
         )
 
+    def _line_now(self, utc: float) -> tuple[_Line, float]:
+        """The line and its rate t/h. Raises ValueError when either is not known: what may come next depends on it."""
+        if self.spec.line is None:
+            return _Line(on=False, since=utc), 0.0
+        if self._loop is None:
+            raise ValueError(f"no rate_control loop follows {self.name}.rate: what the line does is not known")
+        line = self._line = self._seen(on=self._usable(f"{self._loop}.run") > 0.5, utc=utc)
+        return line, self._usable(f"{self._loop}.out") if line.on else 0.0
+
     def _window(self, utc: float) -> tuple[float, float]:
         """Mean power kW of the billing window that holds `utc`, and how many seconds of it are in that mean.
 
         A plan is made on the edge of a window, when the last scan still belongs to the window before: then nothing of
-        the new one has passed.
+        the new one has passed. Without the meter the window is as full as it may be: the rest of it gets no room that
+        may be gone already, and the target is not raised for a peak that perhaps never was.
         """
         measured = self.tags.measured_peak
         if measured is None:
             return 0.0, 0.0
-        average, status = self._read(measured)
-        elapsed, _ = self._read(f"{measured}.elapsed")
         length = self.spec.prices.window_s
-        if not is_usable(status) or elapsed - utc % length > 0.5 * length:
+        if not self._window_known():
+            return self._allowed_kw(), utc % length
+        average, elapsed = self._read(measured)[0], self._read(f"{measured}.elapsed")[0]
+        if elapsed - utc % length > 0.5 * length:
             return 0.0, 0.0
         return average, elapsed
+
+    def _window_known(self) -> bool:
+        tag = self.tags.measured_peak
+        return tag is None or all(is_usable(self._read(t)[1]) for t in (tag, f"{tag}.elapsed"))
+
+    def _allowed_kw(self) -> float:
+        """Import that the peak limiter allows at the least, kW: the peak known or expected, less its margin."""
+        prices = self.spec.prices
+        return max(self._peak, prices.expected_peak) * (1.0 - prices.peak_margin)
 
     def _stock(self) -> float:
         if self.tags.stock is None:
@@ -274,6 +309,7 @@ class Planner:
             sales=self._or_constant(self.tags.sales, "t/d", utc, until, 0.0, "no sales forecast"),
             orders=self._orders or (),
             notes=self._notes(utc),
+            remarks=self._remarks(utc),
         )
 
     def _notes(self, utc: float) -> tuple[str, ...]:
@@ -285,7 +321,23 @@ class Planner:
             notes.append(f"orders: list of {self._local(self._orders_at)} kept")
         if self._stock_is_old() and self._stock_estimate is not None:
             notes.append(f"stock: {self.tags.stock} is not fresh, carried on as {self._stock_estimate}")
+        if not self._window_known():
+            level = f"{self._allowed_kw():.0f} kW so far"
+            notes.append(f"running billing window: {self.tags.measured_peak} is bad, taken as {level}")
         return tuple(notes)
+
+    def _remarks(self, utc: float) -> tuple[str, ...]:
+        """What is assumed of the month's peak. Too low a peak makes a plan hold more than it must, never less."""
+        if self.tags.measured_peak is None:
+            return ()
+        length, zone = self.spec.prices.window_s, ZoneInfo(self.spec.timezone)
+        begin = datetime(*_month(utc, self.spec.timezone), 1, tzinfo=zone).timestamp()
+        over = range(math.ceil(begin / length), int(utc // length))
+        unseen = sum(window not in self._windows for window in over)
+        if not unseen:
+            return ()
+        peak = max(self._peak, self.spec.prices.expected_peak)
+        return (f"peak of the month taken as {peak:.0f} kW, {unseen} of its windows were not seen",)
 
     def _local(self, utc: float) -> str:
         return f"{datetime.fromtimestamp(utc, ZoneInfo(self.spec.timezone)):%a %H:%M}"

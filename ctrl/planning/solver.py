@@ -36,10 +36,11 @@ class Answer:
 
 
 class HotLp:
-    """A linear program whose numbers change and whose basis stays. wall_limit s or None: no clock at all."""
+    """A linear program whose numbers change and whose basis stays. wall_limit s a solve, or None: no clock at all."""
 
     def __init__(self, spec: SolverSpec, wall_limit: float | None) -> None:
         self._highs = _highs(spec, wall_limit)
+        self._limit = wall_limit
         self._highs.setOptionValue("presolve", "off")  # it would throw the basis away
         self._loaded: Problem | None = None
 
@@ -59,6 +60,9 @@ class HotLp:
         return answer
 
     def _run(self) -> Answer:
+        if self._limit is not None:
+            # HiGHS holds its limit against the run time of all solves of the object together
+            self._highs.setOptionValue("time_limit", self._highs.getRunTime() + self._limit)
         self._highs.run()
         return _answer(self._highs, mip=False)
 

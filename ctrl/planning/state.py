@@ -93,7 +93,8 @@ class PlanInputs:
 
     orders: firm, in any order. import_cap: kW the grid operator allows, over time (None: no limit but the connection).
     load_margin: kW by which the load may exceed what is expected, left free below the peak target (None: nothing).
-    notes: further substitutes in plain words.
+    notes: further substitutes in plain words. remarks: what the plan assumes on the safe side and tells, no reason to
+    doubt what it offers.
     """
 
     price: Curve
@@ -105,6 +106,7 @@ class PlanInputs:
     import_cap: Curve | None = None
     load_margin: Curve | None = None
     notes: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     def substitutes(self, start: float, end: float) -> tuple[str, ...]:
         """One line for every input whose substitute begins in [start, end) utc s.

@@ -249,4 +249,5 @@ def test_forecasts_cover_what_is_asked_on_any_day_of_the_year(hour: int, ahead: 
     assert curve.substituted == (not known or known * 3600 + 60 < ahead * 3600)
     profile = weekday_profile(history, now, now + 3600.0 * ahead, "Europe/Berlin")
     assert profile.steps[0][0] <= now
+    assert profile.substituted_from == profile.steps[0][0], "eight days are no four weeks"
     assert profile.end >= now + 3600.0 * ahead

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import replace
 from datetime import datetime
@@ -23,9 +24,10 @@ from ctrl.planning.grid import book_orders, expected_sales, local_days, make_gri
 from ctrl.planning.model import build, read_case
 from ctrl.planning.offers import offers
 from ctrl.planning.plan import Plan
-from ctrl.planning.problem import fixed_on
+from ctrl.planning.planner import SLOT_S, Planner
+from ctrl.planning.problem import Problem, fixed_on
 from ctrl.planning.replay import check
-from ctrl.planning.solver import Answer, HotLp
+from ctrl.planning.solver import Answer, HotLp, solve_milp
 from ctrl.planning.spec import (
     BatterySpec,
     DispatchSpec,
@@ -37,8 +39,10 @@ from ctrl.planning.spec import (
     SolverSpec,
 )
 from ctrl.planning.state import Curve, Order, PlanInputs, PlanState
-from ctrl.quality import GOOD, UNCERTAIN_SUBSTITUTED
+from ctrl.quality import BAD, BAD_NO_COMMS_LAST, GOOD, UNCERTAIN_INITIAL, UNCERTAIN_SUBSTITUTED
 from ctrl.service.site_side import AFTER_POLLS_S
+from ctrl.signals.base import Order as FeedOrder
+from ctrl.signals.base import Orders
 from ctrl.units import Quantity
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -382,6 +386,119 @@ def test_commitment_that_became_impossible_is_taken_anew() -> None:
     assert not any(s.line_on for s in plan.steps[:4])
 
 
+def stopped(monkeypatch: pytest.MonkeyPatch, *, gap: float | None, by: str = "nodes") -> None:
+    """Searches end early from now on: with their true result at that gap, or with none."""
+
+    def search(problem: Problem, spec: SolverSpec, start: np.ndarray | None, wall_limit: float | None) -> Answer:
+        if gap is None:
+            return Answer(None, math.inf, spec.nodes, 900, 1.0, by)
+        return replace(solve_milp(problem, spec, start, wall_limit), gap=gap, stopped_by=by)
+
+    monkeypatch.setattr("ctrl.planning.dispatch.solve_milp", search)
+
+
+def test_search_without_any_decision_keeps_the_last_ones_says_so_and_still_owes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spec = flagship()
+    dispatch = Dispatch(spec)
+    first = dispatch.plan(flagship_state(), flagship_inputs(), commit=True)
+    on = {s.utc: s.line_on for s in first.steps}
+    with monkeypatch.context() as broken:
+        stopped(broken, gap=None)
+        step = first.steps[3]
+        after = flagship_state(utc=T0 + 3600, soc=step.soc, stock=step.stock, rate=step.rate, line_on=step.line_on)
+        kept = dispatch.plan(after, flagship_inputs(seed=2), commit=True)
+        assert kept.status in {"optimal", "relaxed"}
+        assert (kept.solved.committed, kept.solved.owed, kept.solved.stopped_by) == (False, True, "nodes")
+        assert all(s.line_on == on[s.utc] for s in kept.steps if s.utc in on)
+        assert kept.substitutes == ("on/off decisions: search stopped by nodes without any, the last ones are kept",)
+        assert {o.status for o in offers(kept, spec)} == {UNCERTAIN_SUBSTITUTED}
+        assert dispatch.commit_due(T0 + 4500), "the commitment of this hour is still due"
+    anew = dispatch.plan(replace(after, utc=T0 + 4500), flagship_inputs(seed=2), commit=True)
+    assert (anew.solved.committed, anew.solved.owed, anew.substitutes) == (True, False, ())
+    assert not dispatch.commit_due(T0 + 5400)
+
+
+def test_search_without_any_decision_fails_where_none_is_kept_or_the_kept_ones_are_impossible(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    dispatch = Dispatch(flagship())
+    with monkeypatch.context() as broken:
+        stopped(broken, gap=None)
+        plan = dispatch.plan(flagship_state(), flagship_inputs(), commit=True)
+    assert (plan.status, plan.solved.stopped_by) == ("failed", "nodes")
+    assert dispatch.commit_due(T0)
+    dispatch.plan(flagship_state(), replace(flagship_inputs(), orders=()), commit=True)
+    stopped(monkeypatch, gap=None)
+    tripped = flagship_state(utc=T0 + 900, line_on=False, line_minutes=0.0, rate=0.0, stock=4.5)
+    assert dispatch.plan(tripped, flagship_inputs(), commit=False).status == "shifted"
+
+
+def test_gap_above_the_one_asked_for_is_told_while_its_decisions_are_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = flagship()
+    dispatch = Dispatch(spec)
+    with monkeypatch.context() as short:
+        stopped(short, gap=0.012)
+        cut = dispatch.plan(flagship_state(), flagship_inputs(), commit=True)
+    note = "on/off decisions: search stopped by nodes at a gap of 1.20 %, 0.50 % asked for"
+    assert (cut.status, cut.solved.committed, cut.substitutes) == ("optimal", True, (note,))
+    assert {o.status for o in offers(cut, spec)} == {UNCERTAIN_SUBSTITUTED}
+    step = cut.steps[0]
+    after = flagship_state(utc=T0 + 900, soc=step.soc, stock=step.stock, rate=step.rate)
+    followed = dispatch.plan(after, flagship_inputs(), commit=False)
+    assert (followed.solved.committed, followed.substitutes) == (False, (note,)), "the decisions are still those"
+    with monkeypatch.context() as none:
+        stopped(none, gap=None, by="iterations")
+        assert note in dispatch.plan(after, flagship_inputs(), commit=True).substitutes
+    with monkeypatch.context() as close:
+        stopped(close, gap=0.005)
+        near = dispatch.plan(after, flagship_inputs(), commit=True)
+    assert (near.solved.committed, near.substitutes) == (True, ()), "within the gap it does not matter what ended it"
+
+
+def test_node_limit_of_a_hard_search_is_told() -> None:
+    line = LineSpec(0.8, 1.1, 10.0, 146.0, 28.0, 2.0, 2.0, 1.0)  # nearly one rate: on/off decides everything
+    spec, cut = replace(flagship(), solver=SolverSpec(0.0, 1, 30.0), line=line), 0
+    for seed in range(8):
+        noisy = 0.1 + 0.08 * np.random.default_rng(seed).standard_normal(49)
+        plan = solved(spec, flagship_state(), replace(flagship_inputs(), price=hourly(*noisy.tolist())))
+        words = f"search stopped by nodes at a gap of {100 * plan.solved.gap:.2f} %, 0.00 % asked for"
+        short = plan.solved.stopped_by == "nodes"
+        assert plan.substitutes == ((f"on/off decisions: {words}",) if short else ())
+        cut += short
+    assert cut > 0, "one node is not enough for all of them"
+
+
+def test_search_without_a_bound_names_no_number_it_does_not_have() -> None:
+    dispatch = Dispatch(flagship())
+    dispatch.plan(flagship_state(), flagship_inputs(), commit=True)
+    dispatch.spec = replace(flagship(), solver=SolverSpec(0.005, 0, 30.0))
+    plan = dispatch.plan(flagship_state(utc=T0 + 900), flagship_inputs(seed=2), commit=True)
+    assert plan.status == "optimal"
+    assert plan.substitutes == (
+        "on/off decisions: search stopped by nodes at a gap of 100 % or more, 0.50 % asked for",
+    )
+
+
+def test_clock_of_the_kept_lp_starts_anew_with_every_solve() -> None:
+    spec, cases = flagship(), []
+    for quarter in range(6):
+        now = T0 + 900.0 * quarter
+        case = read_case(spec, flagship_state(utc=now, soc=30.0 + 4 * quarter), flagship_inputs(now, seed=quarter))
+        on = np.ones(case.forced.size, dtype=np.int64)
+        cases.append(fixed_on(build(case, on.astype(float)), on, was_on=True))
+    cold = HotLp(spec.solver, None)
+    assert cold.solve(cases[0]).stopped_by == "optimal"
+    limit = max(0.2, 20 * cold._highs.getRunTime())  # far more than one solve takes
+    hot = HotLp(spec.solver, limit)
+    for problem in itertools.cycle(cases):
+        assert hot.solve(problem).stopped_by == "optimal", f"after {hot._highs.getRunTime():.2f} s of all solves"
+        if hot._highs.getRunTime() > 1.5 * limit:
+            break
+    assert HotLp(spec.solver, 0.0).solve(cases[0]).stopped_by == "time limit", "and one that is too long is aborted"
+
+
 def test_kept_basis_gives_the_objective_of_a_cold_start() -> None:
     spec = flagship()
     hot = HotLp(spec.solver, None)
@@ -608,8 +725,37 @@ def test_profile_without_that_weekday_takes_the_next_best() -> None:
     times = T0 + 900.0 * np.arange(-96, 0)  # one Monday
     curve = forecasts.weekday_profile((times, times * 0 + 7.0), T0, T0 + 3600, "Europe/Berlin")
     assert curve.at(T0) == 7.0
+    assert curve.substituted_from == T0
     with pytest.raises(ValueError, match="no history"):
         forecasts.weekday_profile((np.array([]), np.array([])), T0, T0 + 3600, "Europe/Berlin")
+
+
+def test_profile_of_a_short_history_is_a_substitute_and_a_whole_one_is_none() -> None:
+    def profile(days: float, now: float = T0) -> Curve:
+        times = T0 - 86400 * days + 900.0 * np.arange(int(days * 96))
+        return forecasts.weekday_profile((times, times * 0 + 7.0), now, now + 2 * 86400, "Europe/Berlin")
+
+    assert profile(28.0).substituted_from is None
+    assert profile(28.0, now=T0 + 10.0).substituted_from is None, "ten seconds later it is still whole"
+    assert profile(40.0).note == ""
+    for days in (27.9, 10.0, 1.0, 1 / 96):
+        short = profile(days)
+        assert short.substituted_from == T0, days
+        assert short.note == f"{days:.1f} d of history, 28 d are wanted"
+
+
+def test_profile_says_from_where_a_weekday_is_missing() -> None:
+    times = T0 + 900.0 * np.arange(-29 * 96, 0)
+    weekday = np.array([datetime.fromtimestamp(t, BERLIN).weekday() for t in times])
+    values = np.where(weekday >= 5, 50.0, 7.0)
+    seen = weekday != 2  # no Wednesday at all, and T0 is a Tuesday
+    curve = forecasts.weekday_profile((times[seen], values[seen]), T0, T0 + 3 * 86400, "Europe/Berlin")
+    assert curve.substituted_from == T0 + 86400
+    assert curve.note == "no past of Wed 00:00, mean of that time on workdays or weekends from then on"
+    assert curve.at(T0 + 86400) == 7.0, "of the other workdays, not of the weekend"
+    given = replace(flagship_inputs(), base_load=curve)
+    assert given.substitutes(-math.inf, T0 + 2700) == (), "today is known"
+    assert given.substitutes(T0 + 2700, math.inf) == (f"base_load: {curve.note}",)
 
 
 def test_profiles_of_feeds_become_curves_in_the_unit_of_the_plan() -> None:
@@ -686,6 +832,195 @@ def test_site_file_becomes_plain_numbers(site: Site) -> None:
     assert spec.steps == ((900, 43200), (3600, 172800))
     assert tags.price == "market.day_ahead"
     assert tags.soc == "plc_energy.bat_soc"
+
+
+# ---------------------------------------------------------------- the planner: what it reads of the plant
+
+
+class Plant:
+    """Tags of the example site, and a planner that reads them. Before `begin` only the base load has a past."""
+
+    def __init__(self, site: Site, *, history_d: float = 28.0, begin: float = T0) -> None:
+        self.tags = {
+            "plc_energy.bat_soc": 50.0,
+            "plc_energy.pv_power": 0.0,
+            "erp.stock": 15.0,
+            "local_rules.stock_est": 15.0,
+            "line_rate_ctl.run": 1.0,
+            "line_rate_ctl.out": 0.8,
+            "grid_15min": 250.0,
+            "grid_15min.elapsed": 0.0,
+            "site_base_load": 120.0,
+        }
+        self.status: dict[str, int] = {}
+        self.planner = Planner(site, "energy_plan", self.read, clock_limits=False)
+        slots = begin + SLOT_S * np.arange(-int(history_d * 96), 0)
+        self.planner.past["site_base_load"].seed(slots.tolist(), (slots * 0 + 120.0).tolist())
+        prices = tuple((begin + 3600.0 * i, 40.0 + 10.0 * (i % 24 > 16)) for i in range(60))
+        end = begin + 60 * 3600.0
+        for tag, unit, steps in (
+            ("market.day_ahead", "EUR/MWh", prices),
+            ("market.co2", "g/kWh", ((begin, 400.0),)),
+            ("weather.pv_forecast", "kW", ((begin, 0.0),)),
+            ("erp.sales", "t/d", ((begin, 12.0),)),
+        ):
+            self.planner.take(Profile(tag, unit, steps, end, GOOD, tag, "1", "", begin))
+        self.planner.take(Orders("erp.orders", "erp", (), begin))
+
+    def read(self, tag: str) -> tuple[float, int]:
+        return self.tags[tag], self.status.get(tag, GOOD)
+
+    def plan(self, utc: float) -> Plan:
+        self.planner.observe(utc)
+        return self.planner.run(utc)[0]
+
+    def windows(self, start: float, end: float) -> None:
+        """Billing windows pass, each seen shortly before it is over."""
+        for window in np.arange(start, end, 900.0).tolist():
+            self.tags["grid_15min.elapsed"] = 840.0
+            self.planner.observe(window + 840.0)
+        self.tags["grid_15min.elapsed"] = 0.0
+
+
+@pytest.fixture
+def plant(site: Site) -> Plant:
+    return Plant(site)
+
+
+def test_plan_of_a_whole_plant_is_good(plant: Plant) -> None:
+    plan = plant.plan(T0 + 5.0)
+    assert (plan.status, plan.substitutes) == ("optimal", ())
+    assert {o.status for o in offers(plan, plant.planner.spec)} == {GOOD}
+
+
+@pytest.mark.parametrize("tag", ["line_rate_ctl.run", "line_rate_ctl.out", "plc_energy.bat_soc"])
+@pytest.mark.parametrize("status", [BAD, BAD_NO_COMMS_LAST])
+def test_no_plan_without_knowing_what_the_line_and_the_battery_do(plant: Plant, tag: str, status: int) -> None:
+    plant.plan(T0 + 5.0)
+    plant.planner.take(Orders("erp.orders", "erp", (FeedOrder("1", T0 + 86400.0, 5.0),), T0 + 60.0))
+    plant.status[tag] = status
+    with pytest.raises(ValueError, match=f"{tag} is bad: no plan without it"):
+        plant.plan(T0 + 905.0)
+    plant.status[tag] = UNCERTAIN_INITIAL
+    plan = plant.plan(T0 + 1805.0)
+    assert plan.status == "optimal"
+    assert plan.solved.committed, "the news that came meanwhile is not lost"
+
+
+def test_rate_of_a_line_that_stands_is_not_needed(plant: Plant) -> None:
+    plant.tags["line_rate_ctl.run"] = 0.0
+    plant.status["line_rate_ctl.out"] = BAD
+    assert plant.plan(T0 + 5.0).steps[0].rate == 0.0
+
+
+def test_bad_run_command_is_not_a_line_that_stopped(plant: Plant) -> None:
+    plant.planner.observe(T0)
+    plant.tags["line_rate_ctl.run"], plant.status["line_rate_ctl.run"] = 0.0, BAD
+    plant.planner.observe(T0 + 60.0)
+    plant.tags["line_rate_ctl.run"], plant.status["line_rate_ctl.run"] = 1.0, GOOD
+    plant.planner.observe(T0 + 120.0)
+    start = plant.planner.state(T0 + 3600.0)
+    assert (start.line_on, start.line_minutes) == (True, 60.0)
+
+
+@pytest.mark.parametrize("run", [0.0, 1.0])
+def test_time_in_state_counts_from_the_first_look(plant: Plant, run: float) -> None:
+    plant.tags["line_rate_ctl.run"] = run
+    plan = plant.plan(T0 + 5.0)
+    first = [s.line_on for s in plan.steps if s.utc < T0 + 7200.0]
+    assert len(first) == 8
+    assert first == [run > 0.5] * 8, "the shortest run and stop are 2 h"
+    word = "run" if run else "stop"
+    assert plan.steps[0].reason.startswith(f"line {'runs' if run else 'off'}: shortest {word} of 2 h")
+    assert plant.planner.state(T0 + 605.0).line_minutes == pytest.approx(10.0)
+
+
+def test_line_that_no_loop_of_the_plan_moves_is_not_known(site: Site) -> None:
+    loops = {name: loop for name, loop in site.loops.items() if name != "line_rate_ctl"}
+    plant = Plant(site.model_copy(update={"loops": loops}))
+    with pytest.raises(ValueError, match=r"no rate_control loop follows energy_plan\.rate"):
+        plant.plan(T0 + 5.0)
+
+
+@pytest.mark.parametrize("tag", ["grid_15min", "grid_15min.elapsed"])
+def test_running_window_without_its_meter_is_as_full_as_it_may_be(plant: Plant, tag: str) -> None:
+    begin = T0 + 900.0
+    plant.tags |= {"grid_15min": 250.0, "grid_15min.elapsed": 600.0}
+    plant.planner.observe(begin + 600.0)
+    assert plant.planner.state(begin + 600.0).window_energy == pytest.approx(250.0 / 6)
+    plant.tags |= {"grid_15min": 0.0, "grid_15min.elapsed": 0.0}
+    plant.status[tag] = BAD
+    start = plant.planner.state(begin + 600.0)
+    assert start.window_elapsed == 600.0
+    assert start.window_energy == pytest.approx(300.0 * 0.985 / 6), "the expected peak less the margin, for 10 minutes"
+    plan = plant.plan(begin + 600.0)
+    assert plan.substitutes == ("running billing window: grid_15min is bad, taken as 296 kW so far",)
+    assert {o.status for o in offers(plan, plant.planner.spec)} == {UNCERTAIN_SUBSTITUTED}
+    assert plan.steps[0].peak_target == pytest.approx(300.0), "no new peak is bought for what is not known"
+    assert plan.steps[0].grid <= 300.0 * 0.985 + 0.01
+
+
+def test_last_scan_of_the_window_before_is_no_energy_of_this_one(plant: Plant) -> None:
+    plant.tags |= {"grid_15min": 290.0, "grid_15min.elapsed": 899.0}
+    start = plant.planner.state(T0 + 900.5)
+    assert (start.window_energy, start.window_elapsed) == (0.0, 0.0)
+
+
+def test_peak_of_windows_that_nobody_saw_is_named(plant: Plant) -> None:
+    month = datetime(2018, 3, 1, tzinfo=BERLIN).timestamp()
+    before = int((T0 - month) / 900)
+    told = f"optimal; peak of the month taken as 300 kW, {before} of its windows were not seen"
+    plan = plant.plan(T0 + 5.0)
+    assert plan.message == told
+    assert plan.substitutes == (), "too low a peak is on the safe side"
+    plant.tags["grid_15min"] = 320.0
+    plant.windows(T0, T0 + 2700.0)
+    assert plant.plan(T0 + 2705.0).message == told.replace("300", "320"), "what was seen is not missing"
+    plant.status["grid_15min.elapsed"] = BAD
+    plant.windows(T0 + 2700.0, T0 + 3600.0)
+    del plant.status["grid_15min.elapsed"]
+    assert f"{before + 1} of its windows" in plant.plan(T0 + 3605.0).message
+
+
+def test_peak_of_a_month_seen_from_its_beginning_needs_no_word(site: Site) -> None:
+    april = datetime(2018, 4, 1, tzinfo=BERLIN).timestamp()
+    plant = Plant(site, begin=april - 1800.0)
+    plant.windows(april - 1800.0, april)
+    plant.tags["grid_15min"] = 280.0
+    plant.windows(april, april + 1800.0)
+    assert plant.plan(april + 1805.0).message == "optimal"
+    assert plant.planner.state(april + 1805.0).month_peak == 280.0
+
+
+def test_forecast_of_a_plant_without_much_past_is_not_offered_as_good(site: Site) -> None:
+    young = Plant(site, history_d=0.5)
+    plan = young.plan(T0 + 5.0)
+    assert plan.substitutes == ("base_load: 0.5 d of history, 28 d are wanted",)
+    assert {o.status for o in offers(plan, young.planner.spec)} == {UNCERTAIN_SUBSTITUTED}
+
+
+def test_past_is_kept_for_as_long_as_the_forecast_looks_back(site: Site) -> None:
+    plan = site.plans["energy_plan"]
+    load = plan.forecasts.base_load.model_copy(update={"weeks": 12})
+    longer = plan.model_copy(update={"forecasts": plan.forecasts.model_copy(update={"base_load": load})})
+    old = Plant(site.model_copy(update={"plans": {"energy_plan": longer}}), history_d=100.0)
+    assert not old.planner.inputs(T0 + 5.0).base_load.substituted
+
+
+def test_commitment_that_found_nothing_is_made_again_with_the_next_plan(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant.plan(T0 + 5.0)
+    plant.planner.take(Orders("erp.orders", "erp", (FeedOrder("1", T0 + 86400.0, 5.0),), T0 + 60.0))
+    with monkeypatch.context() as broken:
+        stopped(broken, gap=None)
+        kept = plant.plan(T0 + 905.0)
+        assert kept.solved.owed
+        assert plant.planner.commits == 1
+    assert not plant.planner._dispatch.commit_due(T0 + 1805.0), "the hour is not over: the news asks for it"
+    anew = plant.plan(T0 + 1805.0)
+    assert (anew.solved.committed, anew.substitutes, plant.planner.commits) == (True, (), 2)
+    assert not plant.plan(T0 + 2705.0).solved.committed
 
 
 def test_site_file_that_cannot_be_planned_names_the_key(site: Site) -> None:
