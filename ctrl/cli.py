@@ -173,7 +173,7 @@ def simulate(
     type=click.IntRange(0, 65535),
     default=8800,
     show_default=True,
-    help="Of the live page; 0: any free one.",
+    help="Of the live page; 0: no page.",
 )
 @RUNTIME
 @RECORD
@@ -346,9 +346,7 @@ def arm(runtime: Path | None, devices: tuple[str, ...], reason: str, shadow: boo
 @cli.command()
 @RUNTIME
 @DEVICES
-@click.option(
-    "--reason", default="ctrl disarm", show_default=True, help="Why; it goes into the history."
-)
+@click.option("--reason", default="ctrl disarm", show_default=True, help="Why; it goes into the history.")
 @JSON
 def disarm(runtime: Path | None, devices: tuple[str, ...], reason: str, as_json: bool) -> int:
     """Stop a running service from writing; the PLCs apply their fallbacks. Always works.

@@ -37,22 +37,29 @@ _EXPECTED: Final = {
 }
 
 
+_OF_EXTRA_HMI: Final = frozenset({"fastapi", "starlette", "uvicorn"})
+
+
 def expected(error: Exception) -> int | None:
     """Exit code of an error that is not a bug: of the site, the command, the network or the disk. None for a bug."""
     for cls in type(error).__mro__:
         code = _EXPECTED.get(f"{cls.__module__}.{cls.__qualname__}")
         if code is not None:
             return code
-    if isinstance(error, OSError):
-        return FAILED
-    return None
+    return FAILED if isinstance(error, OSError) or _lacks_hmi(error) else None
 
 
 def sentence(error: Exception) -> str:
     """What to tell the user: problems one a line, a file error as `file: reason`, else the text of the error."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    if _lacks_hmi(error):
+        return f'{error}: this command needs an extra: pip install "loopwright[hmi]"'
     return str(error) or type(error).__name__
+
+
+def _lacks_hmi(error: Exception) -> bool:
+    return isinstance(error, ModuleNotFoundError) and error.name in _OF_EXTRA_HMI
 
 
 def report(error: Exception, *, debug: bool) -> int:

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 
@@ -51,6 +52,8 @@ def run(
     arm: arm every device as soon as its link is good (else `ctrl arm` does). Raises ConfigError, RunError, OSError.
     """
     tell = say or _print
+    if port and find_spec("uvicorn") is None:
+        raise RunError('the live page needs an extra: pip install "loopwright[hmi]", or run without it: --port 0')
     site = load(site_path, override)
     folder = Path(runtime) if runtime is not None else default_runtime()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -93,7 +96,7 @@ def _prepare(
     where = [str(path), *(["--override", str(override)] if override is not None else [])]
     extra = ["--image-fd", str(read_only), "--port", str(port)]
     site_side = Child("site", [*python, "ctrl.app.site_process", *where, *extra, *common], (read_only,))
-    page = f"live page http://127.0.0.1:{port}/" if port else "live page on any free port"
+    page = f"live page http://127.0.0.1:{port}/" if port else "no live page"
     say(f"{site.site.name}: {len(site.devices)} devices, {len(site.loops)} loops; {page}")
     say(f"records: {records}")
     return Supervisor(control, site_side, say)

@@ -26,7 +26,6 @@ from ctrl.app.recording import run_meta, tag_meta
 from ctrl.clock import Clock, system_utc
 from ctrl.config.loader import load
 from ctrl.config.model import Site
-from ctrl.hmi.server import serve as serve_page
 from ctrl.loops.bundle import Bundle
 from ctrl.messages import Command, Event
 from ctrl.quality import BAD_NO_COMMS_LAST, BAD_NOT_CONNECTED
@@ -190,8 +189,14 @@ class SiteService:
                 raise failures[0] if len(failures) == 1 else ExceptionGroup("parts of the site process", failures)
 
     async def _serve_page(self) -> None:
+        """The live page until the end; no page with port 0, and then nothing of the extra `hmi` is needed."""
+        if self.port == 0:
+            await self.stop.wait()
+            return
+        from ctrl.hmi.server import serve  # noqa: PLC0415  # optional
+
         try:
-            await serve_page(self.page, "127.0.0.1", self.port, self.stop)
+            await serve(self.page, "127.0.0.1", self.port, self.stop)
         except SystemExit as error:  # so uvicorn ends when it cannot listen; it would take the orderly end with it
             raise OSError(f"the live page cannot be served on port {self.port}") from error
 

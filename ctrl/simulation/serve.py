@@ -22,7 +22,8 @@ from ruamel.yaml import YAML
 from ctrl.clock import PlantClock, sleep, system_boot_ns
 from ctrl.config.model import Site
 from ctrl.field.modbus_server import ModbusServer
-from ctrl.simulation.http_feeds import Body, Fault, FeedRouter, FeedServer
+from ctrl.simulation.feed_server import Fault, FeedServer
+from ctrl.simulation.http_feeds import Body, FeedRouter
 from ctrl.simulation.plant_side import PlantSide, make_context
 from ctrl.units import UnitError, parse_duration
 

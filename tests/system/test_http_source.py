@@ -17,7 +17,8 @@ from ctrl.signals.base import Feed, FeedError, Orders
 from ctrl.signals.fetch import HttpFetch
 from ctrl.signals.http_json import HttpJsonSource
 from ctrl.signals.poller import Poll
-from ctrl.simulation.http_feeds import FAULTS, FeedRouter, FeedServer
+from ctrl.simulation.feed_server import FAULTS, FeedServer
+from ctrl.simulation.http_feeds import FeedRouter
 
 pytestmark = pytest.mark.system
 

@@ -534,3 +534,35 @@ def test_on_a_terminal_tables_are_rich(capsys: pytest.CaptureFixture[str], monke
     out = capsys.readouterr().out
     assert "[red]a" in out
     assert out.endswith("Title\n")
+
+
+WITHOUT_EXTRA = """
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("uvicorn", "fastapi", "starlette"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Absent())
+from ctrl.cli import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("simulate", "configs/minimal/site.yaml", "--days", "0.01"), 0, ""),
+        (("plan", "configs/heat_treatment/site.yaml"), 0, ""),
+        (("plc", "configs/minimal/site.yaml"), 1, 'pip install "loopwright[hmi]"'),
+        (("run", "configs/minimal/site.yaml"), 1, "loopwright[hmi]"),
+    ],
+)
+def test_the_base_install_does_all_but_the_page_and_the_played_plant(arguments, code, said):
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_EXTRA, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr

@@ -279,10 +279,6 @@ class Looks:
         return self.reader.snapshot(tries)
 
 
-async def shows(_source, _host, _port, stop) -> None:
-    await stop.wait()
-
-
 async def until(condition) -> None:
     for _ in range(2000):
         if condition():
@@ -327,7 +323,6 @@ def run_site(folder: Path, port: int = 0, use=None) -> SiteService:
 
 def test_site_tells_once_that_the_historian_has_failed_and_still_writes_its_kpis(tmp_path, monkeypatch, capsys):
     full_disk(monkeypatch)
-    monkeypatch.setattr(site_process, "serve_page", shows)
 
     async def use(service):
         service.history.event({"utc": T0})
@@ -348,7 +343,6 @@ def test_a_historian_that_fails_with_the_last_records_is_told_at_the_end(tmp_pat
             raise sqlite3.OperationalError("database or disk is full")
 
     monkeypatch.setattr(module, "HistoryWriter", Full)
-    monkeypatch.setattr(site_process, "serve_page", shows)
 
     async def use(service):
         await until(lambda: service._reader.count > 1)
@@ -367,7 +361,6 @@ def test_kpis_that_cannot_be_written_are_an_error_unless_there_are_no_records(tm
     if not recorded:
         full_disk(monkeypatch)
     monkeypatch.setattr(site_process, "run_kpis", kpis)
-    monkeypatch.setattr(site_process, "serve_page", shows)
 
     async def use(service):
         service.history.event({"utc": T0})
@@ -386,9 +379,9 @@ def test_a_page_that_fails_ends_site_in_order_and_with_its_error(tmp_path, monke
     async def fails(_source, _host, _port, _stop):
         raise ValueError("no such page")
 
-    monkeypatch.setattr(site_process, "serve_page", fails)
+    monkeypatch.setattr("ctrl.hmi.server.serve", fails)
     with pytest.raises(ValueError, match="no such page"):
-        run_site(tmp_path)
+        run_site(tmp_path, 8800)
     assert (tmp_path / "kpis.json").is_file()
 
 
@@ -409,9 +402,9 @@ def test_when_two_parts_of_site_fail_neither_error_is_lost(tmp_path, monkeypatch
         service._reader = None  # sample() fails with its first look
         await service.stop.wait()
 
-    monkeypatch.setattr(site_process, "serve_page", fails)
+    monkeypatch.setattr("ctrl.hmi.server.serve", fails)
     with pytest.raises(ExceptionGroup) as failed:
-        run_site(tmp_path, use=use)
+        run_site(tmp_path, 8800, use=use)
     assert {type(error) for error in failed.value.exceptions} == {AttributeError, ValueError}
     assert (tmp_path / "kpis.json").is_file()
 
